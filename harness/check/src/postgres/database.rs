@@ -1,0 +1,226 @@
+//! A check's own database: its role, its taps, and the grader's way past them.
+
+use super::plan::{self, Prepared};
+use super::sessions::{self, Known};
+use super::stats::StatementStats;
+use super::wal::IndexWrites;
+use super::{PgTap, sizes};
+use crate::{Failure, Outcome};
+use pgwire::{Client, Config};
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::runtime::Handle;
+use verdict::wire::PostgresJob;
+
+/// A database made for one check, owned by a role that owns nothing else, with a tap in front of it.
+#[derive(Debug)]
+pub struct Postgres {
+    /// The superuser, in the maintenance database.
+    admin: Config,
+    /// The subject's role, straight at the server.
+    subject: Config,
+    harness: Handle,
+    tap: Arc<PgTap>,
+    more_taps: Mutex<Vec<Arc<PgTap>>>,
+    /// The server processes of the grader's own sessions in this database.
+    graders: Arc<Mutex<HashSet<i32>>>,
+}
+
+impl Postgres {
+    /// Makes the database and the role that `job` names, and starts a tap on `harness`.
+    ///
+    /// # Errors
+    /// Environment: the server is not what the job says.
+    pub async fn create(job: &PostgresJob, harness: &Handle) -> Result<Postgres, Failure> {
+        let admin = Config {
+            host: job.host.clone(),
+            port: job.port,
+            user: job.admin_user.clone(),
+            password: job.admin_password.clone(),
+            database: "postgres".to_owned(),
+        };
+        let subject = Config {
+            user: job.database.clone(),
+            password: format!("{:016x}", fastrand::u64(..)),
+            database: job.database.clone(),
+            ..admin.clone()
+        };
+        let mut client = Client::connect(&admin).await.map_err(broken("connect to PostgreSQL"))?;
+        let name = quoted(&subject.database);
+        let template = quoted(job.template.as_deref().unwrap_or("template1"));
+        for sql in [
+            format!("CREATE ROLE {name} LOGIN PASSWORD '{}'", subject.password),
+            format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {name}"),
+            // What others made is not the subject's to visit, nor the other way round.
+            format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"),
+        ] {
+            client.execute(&sql).await.map_err(broken("make the check's database"))?;
+        }
+        let tap = PgTap::start(harness, &subject).map_err(broken("start a tap"))?;
+        let pg = Postgres {
+            admin,
+            subject,
+            harness: harness.clone(),
+            tap: Arc::new(tap),
+            more_taps: Mutex::default(),
+            graders: Arc::default(),
+        };
+        if job.template.is_some() {
+            let mut inside = pg.admin().await?;
+            inside.execute(&own_everything(&pg.subject.user)).await.map_err(broken("give the seed away"))?;
+        }
+        Ok(pg)
+    }
+
+    /// What the subject is given: the tap's address.
+    pub fn url(&self) -> String {
+        self.tap.url()
+    }
+
+    pub fn tap(&self) -> &PgTap {
+        &self.tap
+    }
+
+    /// Another front of the same database, as another replica of a service or another case of a sweep needs it.
+    pub async fn another_tap(&self) -> Result<Arc<PgTap>, Failure> {
+        let tap = PgTap::start(&self.harness, &self.subject).map(Arc::new).map_err(broken("start a tap"))?;
+        self.more_taps.lock().unwrap_or_else(PoisonError::into_inner).push(tap.clone());
+        Ok(tap)
+    }
+
+    /// A session of the superuser in this database, past the taps.
+    pub async fn admin(&self) -> Result<Client, Failure> {
+        self.past_the_taps(&Config { database: self.subject.database.clone(), ..self.admin.clone() }).await
+    }
+
+    /// A session of the subject's role in this database, past the taps.
+    pub async fn as_subject(&self) -> Result<Client, Failure> {
+        self.past_the_taps(&self.subject).await
+    }
+
+    pub fn role(&self) -> &str {
+        &self.subject.user
+    }
+
+    pub fn database(&self) -> &str {
+        &self.subject.database
+    }
+
+    /// Blocks, calls and rows per statement of the subject's role in this database.
+    pub async fn statement_stats(&self) -> Result<StatementStats, Failure> {
+        StatementStats::connect(&self.admin, self.role(), self.database()).await
+    }
+
+    /// Counts insertions into indexes from here on.
+    pub async fn index_writes(&self) -> Result<IndexWrites, Failure> {
+        IndexWrites::start(&self.admin, self.admin().await?).await
+    }
+
+    /// The sizes of the tables and indexes.
+    pub async fn sizes(&self) -> Result<Vec<sizes::Relation>, Failure> {
+        sizes::read(&mut self.admin().await?).await
+    }
+
+    /// The plan of a statement as the subject's driver prepares it; see [`plan::as_prepared`]. The parameters' types
+    /// are those that the driver declared when it prepared the same text through one of the taps, and otherwise what
+    /// the server infers.
+    pub async fn plan_as_prepared(
+        &self,
+        sql: &str,
+        parameters: &[Option<&str>],
+        executions: u32,
+    ) -> Result<String, Failure> {
+        let types = self.taps().iter().find_map(|tap| tap.declared_types(sql)).unwrap_or_default();
+        let mut client = self.as_subject().await?;
+        plan::as_prepared(&mut client, &Prepared { sql, types: &types, parameters }, executions).await
+    }
+
+    /// To be called when the subject is gone: nobody may have been connected past the taps.
+    ///
+    /// # Errors
+    /// Fail: more sessions than the taps and the grader have made.
+    pub async fn finish(&self) -> Outcome {
+        let mut admin = Client::connect(&self.admin).await.map_err(broken("connect to PostgreSQL"))?;
+        let graders = self.graders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let taps = self.taps();
+        let known = Known::of(&taps, graders);
+        sessions::none_past_the_taps(&mut admin, self.database(), &known).await
+    }
+
+    /// Drops the database and its role, whoever is still connected.
+    pub async fn remove(self) -> Outcome {
+        let mut admin = Client::connect(&self.admin).await.map_err(broken("connect to PostgreSQL"))?;
+        for sql in [
+            format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(self.database())),
+            format!("DROP ROLE IF EXISTS {}", quoted(self.role())),
+        ] {
+            admin.execute(&sql).await.map_err(broken("drop the check's database"))?;
+        }
+        Ok(())
+    }
+
+    fn taps(&self) -> Vec<Arc<PgTap>> {
+        let more = self.more_taps.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.tap).chain(more.iter()).cloned().collect()
+    }
+
+    async fn past_the_taps(&self, config: &Config) -> Result<Client, Failure> {
+        let client = Client::connect(config).await.map_err(broken("connect to PostgreSQL"))?;
+        self.graders.lock().unwrap_or_else(PoisonError::into_inner).insert(client.pid());
+        Ok(client)
+    }
+}
+
+/// An error of the grader's own doing: the machine's fault, never the submission's.
+pub(super) fn broken<E: Display>(what: &'static str) -> impl Fn(E) -> Failure {
+    move |error| Failure::environment(format!("failed to {what}: {error}"))
+}
+
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+pub(super) fn literal(text: &str) -> String {
+    // Backslashes mean themselves while standard_conforming_strings is on, which it is.
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Gives everything that came with the template to the role. Not by `REASSIGN OWNED`, which would take the template's
+/// owner the template as well.
+fn own_everything(role: &str) -> String {
+    let role = literal(role);
+    format!(
+        r"DO $do$
+DECLARE statement text;
+BEGIN
+  FOR statement IN
+    WITH mine AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+    extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
+    SELECT format('ALTER SCHEMA %s OWNER TO %I', oid::regnamespace, {role}) FROM mine
+    UNION ALL
+    SELECT format('ALTER %s %s OWNER TO %I',
+        CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+            WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, c.oid::regclass, {role})
+      FROM pg_class c
+     WHERE relnamespace IN (SELECT oid FROM mine) AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')
+       AND ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM extension)
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                        AND d.deptype IN ('a', 'i') AND c.relkind = 'S')
+    UNION ALL
+    SELECT format('ALTER %s %s OWNER TO %I', CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END,
+        t.oid::regtype, {role})
+      FROM pg_type t
+     WHERE typnamespace IN (SELECT oid FROM mine)
+       AND (typtype IN ('e', 'd', 'r')
+            OR typtype = 'c' AND (SELECT relkind FROM pg_class WHERE oid = typrelid) = 'c')
+       AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extension)
+    UNION ALL
+    SELECT format('ALTER ROUTINE %s OWNER TO %I', p.oid::regprocedure, {role})
+      FROM pg_proc p
+     WHERE pronamespace IN (SELECT oid FROM mine)
+       AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extension)
+  LOOP EXECUTE statement; END LOOP;
+END $do$"
+    )
+}
