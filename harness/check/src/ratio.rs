@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn close_cases_take_more_and_noise_does_not_decide() {
-        let Finding::Below(spread) = sequential(1.5, pairs(1.25, 2.0)) else { panic!("not below") };
+        let Finding::Below(spread) = sequential(1.5, pairs(1.25, 1.4)) else { panic!("not below") };
         assert!(spread.pairs > PAIRS_FIRST && spread.pairs <= PAIRS_MAX);
         let Finding::Inconclusive(spread) = sequential(1.25, pairs(1.25, 3.0)) else { panic!("decided") };
         assert_eq!(spread.pairs, PAIRS_MAX);
