@@ -311,10 +311,13 @@ impl Output {
         }
         let bytes: Vec<u8> = kept.borrow().iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        let told = |line: &&str| {
-            !line.trim().is_empty() && !line.starts_with("running ") && !line.starts_with("test ")
-        };
-        let lines: Vec<&str> = text.lines().filter(told).collect();
+        // libtest begins the line of a running test before the test prints.
+        let own = |line: &'_ str| line.split_once(" ... ").map_or(line, |(_, rest)| rest).to_owned();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| if line.starts_with("test ") { own(line) } else { line.to_owned() })
+            .filter(|line| !line.trim().is_empty() && !line.starts_with("running "))
+            .collect();
         let from = lines.len().saturating_sub(OUTPUT_LINES_TOLD);
         lines[from..]
             .iter()
