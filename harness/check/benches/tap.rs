@@ -13,20 +13,13 @@ const CLIENTS: u32 = 8;
 const QUERIES_PER_CLIENT: u32 = 50;
 const ROWS: i64 = 20_000;
 
-fn server() -> Config {
-    Config {
-        host: "127.0.0.1".to_owned(),
-        port: 54399,
-        user: "postgres".to_owned(),
-        password: String::new(),
-        database: "postgres".to_owned(),
-    }
-}
-
 fn harness_thread() -> Handle {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         sender.send(runtime.handle().clone()).ok();
         runtime.block_on(std::future::pending::<()>());
     });
@@ -34,7 +27,13 @@ fn harness_thread() -> Handle {
 }
 
 async fn pool(config: &Config) -> PgPool {
-    let Config { host, port, user, password, database } = config;
+    let Config {
+        host,
+        port,
+        user,
+        password,
+        database,
+    } = config;
     let url = format!("postgres://{user}:{password}@{host}:{port}/{database}?sslmode=disable");
     PgPoolOptions::new()
         .max_connections(CLIENTS)
@@ -70,8 +69,9 @@ async fn large_result(pool: &PgPool) {
 
 fn compare(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let tap = PgTap::start(&harness_thread(), &server()).expect("a tap");
-    let direct = runtime.block_on(pool(&server()));
+    let server = services::testing::postgres_admin();
+    let tap = PgTap::start(&harness_thread(), &server).expect("a tap");
+    let direct = runtime.block_on(pool(&server));
     let tapped = runtime.block_on(pool(tap.config()));
 
     let mut group = criterion.benchmark_group("point queries");

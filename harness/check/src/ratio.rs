@@ -34,7 +34,11 @@ pub fn measure(clock: Clock, limit: f64, mut subject: impl FnMut(), mut referenc
         let mut times = [Duration::ZERO; 2];
         // The machine drifts: whoever is second in one pair is first in the next.
         for side in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
-            times[side] = if side == 0 { clock.time(&mut subject) } else { clock.time(&mut reference) };
+            times[side] = if side == 0 {
+                clock.time(&mut subject)
+            } else {
+                clock.time(&mut reference)
+            };
         }
         (times[0], times[1])
     })
@@ -54,7 +58,11 @@ pub async fn measure_async(
         let mut times = [Duration::ZERO; 2];
         for side in if ratios.len() % 2 == 0 { [0, 1] } else { [1, 0] } {
             let begun = clock.now();
-            if side == 0 { subject().await } else { reference().await }
+            if side == 0 {
+                subject().await
+            } else {
+                reference().await
+            }
             times[side] = clock.now().saturating_sub(begun);
         }
         ratios.push(ratio(times[0], times[1]));
@@ -100,9 +108,9 @@ impl Finding {
     pub fn ratio(&self) -> Result<f64, Failure> {
         match self {
             Finding::Below(spread) | Finding::Above(spread) => Ok(spread.median),
-            Finding::Inconclusive(spread) => {
-                Err(Failure::inconclusive(format!("the machine is too noisy to tell: {spread}")))
-            }
+            Finding::Inconclusive(spread) => Err(Failure::inconclusive(format!(
+                "the machine is too noisy to tell: {spread}"
+            ))),
         }
     }
 }
@@ -117,23 +125,34 @@ mod tests {
         move |_| {
             let disturbed = |rng: &mut fastrand::Rng| noise.powf(rng.f64() * 2.0 - 1.0);
             let micros = |us: f64| Duration::from_nanos((us * 1000.0) as u64);
-            (micros(1000.0 * ratio * disturbed(&mut rng)), micros(1000.0 * disturbed(&mut rng)))
+            (
+                micros(1000.0 * ratio * disturbed(&mut rng)),
+                micros(1000.0 * disturbed(&mut rng)),
+            )
         }
     }
 
     #[test]
     fn clear_cases_take_the_fewest_pairs() {
-        let Finding::Below(spread) = sequential(4.0, pairs(1.0, 1.5)) else { panic!("not below") };
+        let Finding::Below(spread) = sequential(4.0, pairs(1.0, 1.5)) else {
+            panic!("not below")
+        };
         assert_eq!(spread.pairs, PAIRS_FIRST);
-        let Finding::Above(spread) = sequential(4.0, pairs(12.0, 1.5)) else { panic!("not above") };
+        let Finding::Above(spread) = sequential(4.0, pairs(12.0, 1.5)) else {
+            panic!("not above")
+        };
         assert_eq!(spread.pairs, PAIRS_FIRST);
     }
 
     #[test]
     fn close_cases_take_more_and_noise_does_not_decide() {
-        let Finding::Below(spread) = sequential(1.5, pairs(1.25, 1.4)) else { panic!("not below") };
+        let Finding::Below(spread) = sequential(1.5, pairs(1.25, 1.4)) else {
+            panic!("not below")
+        };
         assert!(spread.pairs > PAIRS_FIRST && spread.pairs <= PAIRS_MAX);
-        let Finding::Inconclusive(spread) = sequential(1.25, pairs(1.25, 3.0)) else { panic!("decided") };
+        let Finding::Inconclusive(spread) = sequential(1.25, pairs(1.25, 3.0)) else {
+            panic!("decided")
+        };
         assert_eq!(spread.pairs, PAIRS_MAX);
         let failure = Finding::Inconclusive(spread).ratio().unwrap_err();
         assert!(!failure.is_fail());

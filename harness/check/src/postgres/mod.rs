@@ -8,7 +8,7 @@
 //! - `sessions`: whether anybody connected past the tap.
 
 mod counts;
-mod database;
+mod fixture;
 mod gate;
 pub mod plan;
 mod rule;
@@ -23,7 +23,7 @@ mod wal;
 mod wire;
 
 pub use counts::{Counts, Statement};
-pub use database::Postgres;
+pub use fixture::Postgres;
 pub use rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
 pub use stats::{StatementStat, StatementStats};
 pub use tap::{LinkGuard, PgTap};

@@ -4,7 +4,7 @@
 //! gets: the planner sees parameters, of the types that the driver declares, and after five executions it may settle
 //! on a plan that is good for any value.
 
-use super::database::{broken, literal};
+use super::fixture::{broken, literal};
 use crate::Failure;
 use pgwire::Client;
 
@@ -30,16 +30,22 @@ pub async fn as_prepared(
 ) -> Result<String, Failure> {
     let types = type_names(client, prepared.types).await?;
     let failed = |error: pgwire::Error| {
-        Failure::new(format!("a statement can't be explained: {error}"))
-            .evidence(prepared.sql.to_owned())
+        Failure::new(format!("a statement can't be explained: {error}")).evidence(prepared.sql.to_owned())
     };
-    client.execute(&format!("PREPARE explained{types} AS {}", prepared.sql)).await.map_err(failed)?;
+    client
+        .execute(&format!("PREPARE explained{types} AS {}", prepared.sql))
+        .await
+        .map_err(failed)?;
     let values: Vec<String> = prepared
         .parameters
         .iter()
         .map(|value| value.map_or_else(|| "NULL".to_owned(), literal))
         .collect();
-    let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
+    let values = if values.is_empty() {
+        String::new()
+    } else {
+        format!("({})", values.join(", "))
+    };
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) EXECUTE explained{values}");
 
     let mut plans: Vec<String> = Vec::new();
@@ -47,8 +53,11 @@ pub async fn as_prepared(
         client.execute("BEGIN").await.map_err(failed)?;
         let rows = client.query(&explain).await;
         client.execute("ROLLBACK").await.map_err(failed)?;
-        let lines: Vec<String> =
-            rows.map_err(failed)?.iter().filter_map(|row| row.text(0).map(str::to_owned)).collect();
+        let lines: Vec<String> = rows
+            .map_err(failed)?
+            .iter()
+            .filter_map(|row| row.text(0).map(str::to_owned))
+            .collect();
         plans.push(lines.join("\n"));
     }
     client.execute("DEALLOCATE explained").await.map_err(failed)?;
@@ -57,7 +66,9 @@ pub async fn as_prepared(
 
 /// The first plan, and the place where its shape changed.
 fn told(plans: &[String]) -> String {
-    let Some(first) = plans.first() else { return String::new() };
+    let Some(first) = plans.first() else {
+        return String::new();
+    };
     let changed = plans.iter().position(|plan| shape(plan) != shape(first));
     match (changed, plans.last()) {
         (Some(at), Some(last)) => format!("{first}\nfrom execution {} on:\n{last}", at + 1),
@@ -67,7 +78,14 @@ fn told(plans: &[String]) -> String {
 
 /// A plan without its figures.
 fn shape(plan: &str) -> Vec<&str> {
-    let figures = ["Buffers:", "Rows Removed", "Heap Fetches:", "Sort Method:", "Planning:", "Memory:"];
+    let figures = [
+        "Buffers:",
+        "Rows Removed",
+        "Heap Fetches:",
+        "Sort Method:",
+        "Planning:",
+        "Memory:",
+    ];
     plan.lines()
         .map(|line| line.split("  (").next().unwrap_or(line).trim())
         .filter(|line| !figures.iter().any(|figure| line.starts_with(figure)))
@@ -80,13 +98,22 @@ async fn type_names(client: &mut Client, types: &[u32]) -> Result<String, Failur
     }
     let names: Vec<String> = types
         .iter()
-        .map(|oid| if *oid == 0 { "'unknown'".to_owned() } else { format!("format_type({oid}, NULL)") })
+        .map(|oid| {
+            if *oid == 0 {
+                "'unknown'".to_owned()
+            } else {
+                format!("format_type({oid}, NULL)")
+            }
+        })
         .collect();
     let rows = client
         .query(&format!("SELECT concat_ws(', ', {})", names.join(", ")))
         .await
         .map_err(broken("name the parameters' types"))?;
-    Ok(format!("({})", rows.first().and_then(|row| row.text(0)).unwrap_or_default()))
+    Ok(format!(
+        "({})",
+        rows.first().and_then(|row| row.text(0)).unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]

@@ -92,13 +92,13 @@ impl Session {
     }
 
     /// A message of the client has arrived. `body` may be incomplete as far as [`Request::decode`] allows it.
-    pub fn request(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        books: &mut Books,
-    ) -> Result<Pending, FrameError> {
-        let Books { counts, log, declared, .. } = books;
+    pub fn request(&mut self, tag: u8, body: &[u8], books: &mut Books) -> Result<Pending, FrameError> {
+        let Books {
+            counts,
+            log,
+            declared,
+            ..
+        } = books;
         let request = Request::decode(tag, body)?;
         let kind = self.kind(&request);
         if !matches!(kind, Kind::Password | Kind::Terminate) {
@@ -113,7 +113,11 @@ impl Session {
             asked: 0,
         };
         match request {
-            Request::Parse { statement, sql, types } => {
+            Request::Parse {
+                statement,
+                sql,
+                types,
+            } => {
                 counts.parses += 1;
                 let sql: Arc<str> = sql.into();
                 if !declared.contains_key(&sql) {
@@ -314,7 +318,11 @@ impl Session {
             Some(Kind::Parse | Kind::Bind | Kind::Describe | Kind::Execute | Kind::Close) => {}
             _ => return,
         }
-        while self.pending.front().is_some_and(|front| !matches!(front.kind, Kind::Sync | Kind::Ping)) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|front| !matches!(front.kind, Kind::Sync | Kind::Ping))
+        {
             self.answered(counts);
         }
         self.skipping = self.pending.is_empty();

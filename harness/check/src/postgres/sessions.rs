@@ -10,7 +10,7 @@
 //! none that a check or the seeding made.
 
 use super::PgTap;
-use super::database::{broken, literal};
+use super::fixture::{broken, literal};
 use crate::{Failure, Outcome, eventually};
 use pgwire::Client;
 use std::collections::HashSet;
@@ -20,11 +20,25 @@ use std::time::Duration;
 /// How long sessions may take to end once their client is gone.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
+/// Sessions that the grader made past the taps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Graders {
+    /// Counted apart: a server process's number may be used again.
+    sessions: u64,
+    pids: HashSet<i32>,
+}
+
+impl Graders {
+    pub fn add(&mut self, pid: i32) {
+        self.sessions += 1;
+        self.pids.insert(pid);
+    }
+}
+
 /// Sessions that are accounted for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Made by the grader, past the taps, by server process.
-    graders: HashSet<i32>,
+    graders: Graders,
     /// Made through the taps.
     tapped: u64,
     tapped_pids: HashSet<i32>,
@@ -33,8 +47,11 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn of(taps: &[Arc<PgTap>], graders: HashSet<i32>) -> Known {
-        let mut known = Known { graders, ..Known::default() };
+    pub fn of(taps: &[Arc<PgTap>], graders: Graders) -> Known {
+        let mut known = Known {
+            graders,
+            ..Known::default()
+        };
         for tap in taps {
             let (begun, established) = tap.sessions_begun();
             known.tapped += established;
@@ -55,31 +72,45 @@ pub(super) async fn none_past_the_taps(admin: &mut Client, database: &str, known
     );
     let left = eventually(WIND_DOWN, "the end of the subject's sessions", async || {
         let rows = admin.query(&others).await.ok()?;
-        let left = rows.into_iter().filter(|row| !known.graders.contains(&pid(row.get("pid"))));
+        let left = rows
+            .into_iter()
+            .filter(|row| !known.graders.pids.contains(&pid(row.get("pid"))));
         let pids: Vec<i32> = left.map(|row| pid(row.get("pid"))).collect();
         if pids.is_empty() {
             return Some(());
         }
         // Those of the taps have lost their client, and nobody waits for what they still do.
         for pid in pids.iter().filter(|pid| known.tapped_pids.contains(pid)) {
-            admin.query(&format!("SELECT pg_terminate_backend({pid})")).await.ok()?;
+            admin
+                .query(&format!("SELECT pg_terminate_backend({pid})"))
+                .await
+                .ok()?;
         }
         None
     })
     .await;
     if left.is_err() {
-        return Err(past(admin.query(&others).await.map_err(broken("list sessions"))?, known));
+        return Err(past(
+            admin.query(&others).await.map_err(broken("list sessions"))?,
+            known,
+        ));
     }
     let counted = admin
-        .query(&format!("SELECT sessions FROM pg_stat_database WHERE datname = {}", literal(database)))
+        .query(&format!(
+            "SELECT sessions FROM pg_stat_database WHERE datname = {}",
+            literal(database)
+        ))
         .await
         .map_err(broken("count sessions"))?;
-    let counted: u64 = counted.first().and_then(|row| row.text(0)?.parse().ok()).unwrap_or(0);
+    let counted: u64 = counted
+        .first()
+        .and_then(|row| row.text(0)?.parse().ok())
+        .unwrap_or(0);
     judge(counted, known)
 }
 
 fn judge(counted: u64, known: &Known) -> Outcome {
-    let accounted = known.tapped + known.unsure + known.graders.len() as u64;
+    let accounted = known.tapped + known.unsure + known.graders.sessions;
     if counted <= accounted {
         return Ok(());
     }
@@ -88,14 +119,17 @@ fn judge(counted: u64, known: &Known) -> Outcome {
         .evidence(format!(
             "the server counts {counted} sessions in this database; {} came through taps, {} are the grader's",
             known.tapped + known.unsure,
-            known.graders.len()
+            known.graders.sessions
         )))
 }
 
 fn past(rows: Vec<pgwire::Row>, known: &Known) -> Failure {
     let mut failure = Failure::new("connected past the tap, and still connected")
         .because("The service must reach its database by the address that it was given.");
-    for row in rows.iter().filter(|row| !known.graders.contains(&pid(row.get("pid")))) {
+    for row in rows
+        .iter()
+        .filter(|row| !known.graders.pids.contains(&pid(row.get("pid"))))
+    {
         let text = |column| row.get(column).unwrap_or("");
         failure = failure.evidence(format!(
             "server process {}, client port {}, {}: {}",
@@ -122,7 +156,15 @@ mod tests {
     #[case::one_was_cut_while_connecting(4, true)]
     #[case::one_more_than_known(6, false)]
     fn sessions_are_compared(#[case] counted: u64, #[case] fine: bool) {
-        let known = Known { graders: HashSet::from([1, 2]), tapped: 2, unsure: 1, ..Known::default() };
+        let known = Known {
+            graders: Graders {
+                sessions: 2,
+                ..Graders::default()
+            },
+            tapped: 2,
+            unsure: 1,
+            ..Known::default()
+        };
         assert_eq!(judge(counted, &known).is_ok(), fine);
     }
 }

@@ -1,6 +1,6 @@
 //! How large tables and indexes are.
 
-use super::database::broken;
+use super::fixture::broken;
 use crate::Failure;
 use pgwire::Client;
 
@@ -23,7 +23,10 @@ pub(super) async fn read(client: &mut Client) -> Result<Vec<Relation>, Failure> 
                  LEFT JOIN pg_index i ON i.indexrelid = c.oid
                 WHERE c.relkind IN ('r', 'm', 'i') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
                 ORDER BY 1";
-    let rows = client.query(sql).await.map_err(broken("read the sizes of relations"))?;
+    let rows = client
+        .query(sql)
+        .await
+        .map_err(broken("read the sizes of relations"))?;
     let relation = |row: &pgwire::Row| {
         Some(Relation {
             name: row.get("name")?.to_owned(),

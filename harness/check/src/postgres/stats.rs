@@ -1,6 +1,6 @@
 //! What statements cost the server, from `pg_stat_statements`.
 
-use super::database::{broken, literal};
+use super::fixture::{broken, literal};
 use crate::Failure;
 use pgwire::{Client, Config, Row};
 
@@ -37,10 +37,20 @@ impl StatementStat {
 }
 
 impl StatementStats {
-    pub(super) async fn connect(admin: &Config, role: &str, database: &str) -> Result<StatementStats, Failure> {
-        let mut client = Client::connect(admin).await.map_err(broken("connect to PostgreSQL"))?;
+    pub(super) async fn connect(
+        admin: &Config,
+        role: &str,
+        database: &str,
+    ) -> Result<StatementStats, Failure> {
+        let mut client = Client::connect(admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
         extension(&mut client, "pg_stat_statements").await?;
-        Ok(StatementStats { client, role: literal(role), database: literal(database) })
+        Ok(StatementStats {
+            client,
+            role: literal(role),
+            database: literal(database),
+        })
     }
 
     /// Forgets this role's statements in this database, and nobody else's.
@@ -50,7 +60,10 @@ impl StatementStats {
               WHERE r.rolname = {} AND d.datname = {}",
             self.role, self.database
         );
-        self.client.query(&sql).await.map_err(broken("reset statement statistics"))?;
+        self.client
+            .query(&sql)
+            .await
+            .map_err(broken("reset statement statistics"))?;
         Ok(())
     }
 
@@ -62,13 +75,23 @@ impl StatementStats {
               WHERE r.rolname = {} AND d.datname = {} ORDER BY blocks DESC, query",
             self.role, self.database
         );
-        let rows = self.client.query(&sql).await.map_err(broken("read statement statistics"))?;
+        let rows = self
+            .client
+            .query(&sql)
+            .await
+            .map_err(broken("read statement statistics"))?;
         Ok(rows.iter().map(StatementStat::of).collect())
     }
 
     /// The blocks of everything that clients ran since the reset.
     pub async fn blocks(&mut self) -> Result<u64, Failure> {
-        Ok(self.read().await?.iter().filter(|stat| stat.toplevel).map(|stat| stat.blocks).sum())
+        Ok(self
+            .read()
+            .await?
+            .iter()
+            .filter(|stat| stat.toplevel)
+            .map(|stat| stat.blocks)
+            .sum())
     }
 }
 

@@ -321,7 +321,10 @@ impl Nth {
     }
 
     fn counts(request: &Request<'_>) -> bool {
-        !matches!(request.kind, Kind::Startup | Kind::Password | Kind::Ping | Kind::Terminate)
+        !matches!(
+            request.kind,
+            Kind::Startup | Kind::Password | Kind::Ping | Kind::Terminate
+        )
     }
 
     fn is(&self, request: &Request<'_>) -> bool {

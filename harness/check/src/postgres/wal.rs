@@ -1,6 +1,6 @@
 //! What writes cost in indexes, from the write-ahead log.
 
-use super::database::{broken, literal};
+use super::fixture::{broken, literal};
 use super::stats::extension;
 use crate::Failure;
 use pgwire::{Client, Config};
@@ -39,9 +39,15 @@ const ENTRIES: &str = "
 
 impl IndexWrites {
     pub(super) async fn start(admin: &Config, inside: Client) -> Result<IndexWrites, Failure> {
-        let mut maintenance = Client::connect(admin).await.map_err(broken("connect to PostgreSQL"))?;
+        let mut maintenance = Client::connect(admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
         extension(&mut maintenance, "pg_walinspect").await?;
-        let mut writes = IndexWrites { maintenance, inside, from: String::new() };
+        let mut writes = IndexWrites {
+            maintenance,
+            inside,
+            from: String::new(),
+        };
         writes.restart().await?;
         Ok(writes)
     }
@@ -93,7 +99,11 @@ impl IndexWrites {
             literal(&self.from),
             literal(to)
         );
-        let rows = self.maintenance.query(&sql).await.map_err(broken("read the write-ahead log"))?;
+        let rows = self
+            .maintenance
+            .query(&sql)
+            .await
+            .map_err(broken("read the write-ahead log"))?;
         let count = |row: &pgwire::Row| Some((row.text(0)?.to_owned(), row.text(1)?.parse().ok()?));
         Ok(rows.iter().filter_map(count).collect())
     }

@@ -36,7 +36,13 @@ pub fn judge(ratios: &[f64], limit: f64) -> Finding {
         Some(k) => (sorted[k - 1], sorted[n - k]),
         None => (f64::NEG_INFINITY, f64::INFINITY),
     };
-    let spread = Spread { pairs: n, median: median(&sorted), low, high, limit };
+    let spread = Spread {
+        pairs: n,
+        median: median(&sorted),
+        low,
+        high,
+        limit,
+    };
     if high < limit {
         Finding::Below(spread)
     } else if low > limit {
@@ -71,8 +77,17 @@ fn rank(n: usize) -> Option<usize> {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spread { pairs, median, low, high, limit } = self;
-        write!(f, "a ratio of {median:.2} ({low:.2} to {high:.2}) after {pairs} pairs, limit {limit:.2}")
+        let Spread {
+            pairs,
+            median,
+            low,
+            high,
+            limit,
+        } = self;
+        write!(
+            f,
+            "a ratio of {median:.2} ({low:.2} to {high:.2}) after {pairs} pairs, limit {limit:.2}"
+        )
     }
 }
 
@@ -97,7 +112,10 @@ mod tests {
     }
 
     fn sample(values: &[(f64, usize)]) -> Vec<f64> {
-        values.iter().flat_map(|&(value, times)| std::iter::repeat_n(value, times)).collect()
+        values
+            .iter()
+            .flat_map(|&(value, times)| std::iter::repeat_n(value, times))
+            .collect()
     }
 
     #[rstest]
@@ -121,7 +139,12 @@ mod tests {
 
     #[test]
     fn a_spread_is_told_in_words() {
-        let Finding::Above(spread) = judge(&sample(&[(4.5, 6), (5.0, 5)]), 4.0) else { panic!("not above") };
-        assert_eq!(spread.to_string(), "a ratio of 4.50 (4.50 to 5.00) after 11 pairs, limit 4.00");
+        let Finding::Above(spread) = judge(&sample(&[(4.5, 6), (5.0, 5)]), 4.0) else {
+            panic!("not above")
+        };
+        assert_eq!(
+            spread.to_string(),
+            "a ratio of 4.50 (4.50 to 5.00) after 11 pairs, limit 4.00"
+        );
     }
 }

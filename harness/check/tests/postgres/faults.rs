@@ -14,7 +14,10 @@ async fn a_held_request_has_not_been_done_and_a_held_reply_has() {
     let insert = |id: i64| {
         let pool = pool.clone();
         tokio::spawn(async move {
-            sqlx::query("INSERT INTO t VALUES ($1, 'a')").bind(id).execute(&pool).await
+            sqlx::query("INSERT INTO t VALUES ($1, 'a')")
+                .bind(id)
+                .execute(&pool)
+                .await
         })
     };
     let gate = bed.tap().hold_requests(|r| r.runs("insert into t"));
@@ -23,7 +26,10 @@ async fn a_held_request_has_not_been_done_and_a_held_reply_has() {
     assert_eq!(bed.truth("SELECT count(*) FROM t").await, "0");
     assert_eq!(bed.tap().counts().in_flight, 2);
     assert!(gate.release_one());
-    bed.tap().until("one done", SOON, |counts| counts.in_flight == 1).await.unwrap();
+    bed.tap()
+        .until("one done", SOON, |counts| counts.in_flight == 1)
+        .await
+        .unwrap();
     gate.open();
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
@@ -48,9 +54,17 @@ async fn a_lost_reply_to_commit_was_committed() {
         let pool = bed.pool(1).await;
         let lost = bed.tap().lose_reply(|r| r.runs("commit"));
         let mut tx = pool.begin().await.unwrap();
-        sqlx::query("INSERT INTO t VALUES ($1, 'a')").bind(id).execute(&mut *tx).await.unwrap();
+        sqlx::query("INSERT INTO t VALUES ($1, 'a')")
+            .bind(id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         let ended = if extended {
-            let ended = sqlx::query("COMMIT").persistent(false).execute(&mut *tx).await.map(|_| ());
+            let ended = sqlx::query("COMMIT")
+                .persistent(false)
+                .execute(&mut *tx)
+                .await
+                .map(|_| ());
             drop(tx);
             ended
         } else {
@@ -73,9 +87,15 @@ async fn a_cut_before_commit_rolls_back() {
     let pool = bed.pool(1).await;
     let cut = bed.tap().cut_before(|r| r.runs("commit"));
     let mut tx = pool.begin().await.unwrap();
-    sqlx::query("INSERT INTO t VALUES (1, 'a')").execute(&mut *tx).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1, 'a')")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     assert!(tx.commit().await.is_err());
-    bed.tap().until("the server's end", SOON, |counts| counts.sessions_open == 0).await.unwrap();
+    bed.tap()
+        .until("the server's end", SOON, |counts| counts.sessions_open == 0)
+        .await
+        .unwrap();
     assert_eq!(bed.truth("SELECT count(*) FROM t").await, "0");
     drop(cut);
     pool.close().await;
@@ -90,9 +110,15 @@ async fn a_held_reply_does_not_stop_the_clients_side() {
     let asking = tokio::spawn(async move { client.query("SELECT 2").await });
     gate.until_waiting(1, SOON).await.unwrap();
     asking.abort();
-    bed.tap().until("the client's end", SOON, |counts| counts.connections_open == 0).await.unwrap();
+    bed.tap()
+        .until("the client's end", SOON, |counts| counts.connections_open == 0)
+        .await
+        .unwrap();
     drop(gate);
-    bed.tap().until("the end", SOON, |counts| counts.sessions_open == 0).await.unwrap();
+    bed.tap()
+        .until("the end", SOON, |counts| counts.sessions_open == 0)
+        .await
+        .unwrap();
     bed.finish().await;
 }
 
@@ -104,10 +130,16 @@ async fn a_held_request_does_not_hide_that_the_client_has_gone() {
     let asking = tokio::spawn(async move { client.query("INSERT INTO t VALUES (1, 'a')").await });
     gate.until_waiting(1, SOON).await.unwrap();
     asking.abort();
-    bed.tap().until("the client's end", SOON, |counts| counts.connections_open == 0).await.unwrap();
+    bed.tap()
+        .until("the client's end", SOON, |counts| counts.connections_open == 0)
+        .await
+        .unwrap();
     // It was on its way, and arrives.
     drop(gate);
-    bed.tap().until("the end", SOON, |counts| counts.sessions_open == 0).await.unwrap();
+    bed.tap()
+        .until("the end", SOON, |counts| counts.sessions_open == 0)
+        .await
+        .unwrap();
     assert_eq!(bed.truth("SELECT count(*) FROM t").await, "1");
     bed.finish().await;
 }
@@ -125,19 +157,34 @@ async fn refusing_and_silence_end_with_their_guards() {
         let pool = pool.clone();
         async move { sqlx::query("SELECT 2").execute(&pool).await }
     });
-    bed.tap().until("a message", SOON, |counts| counts.client_frames > 0).await.unwrap();
+    bed.tap()
+        .until("a message", SOON, |counts| counts.client_frames > 0)
+        .await
+        .unwrap();
     let connecting = tokio::spawn({
         let config = bed.tap().config().clone();
         async move { pgwire::Client::connect(&config).await }
     });
-    bed.tap().until("an attempt", SOON, |counts| counts.connections_total == 2).await.unwrap();
+    bed.tap()
+        .until("an attempt", SOON, |counts| counts.connections_total == 2)
+        .await
+        .unwrap();
     assert!(!asking.is_finished() && !connecting.is_finished());
     drop(silence);
     within(SOON, "an answer", asking).await.unwrap().unwrap().unwrap();
-    within(SOON, "a connection", connecting).await.unwrap().unwrap().unwrap();
+    within(SOON, "a connection", connecting)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 
     bed.tap().cut_all();
-    bed.tap().until("the end", SOON, |c| c.connections_open == 0 && c.sessions_open == 0).await.unwrap();
+    bed.tap()
+        .until("the end", SOON, |c| {
+            c.connections_open == 0 && c.sessions_open == 0
+        })
+        .await
+        .unwrap();
     sqlx::query("SELECT 2").execute(&pool).await.ok();
     sqlx::query("SELECT 2").execute(&pool).await.unwrap();
     pool.close().await;
@@ -149,7 +196,11 @@ async fn a_silenced_connection_says_nothing_and_others_go_on() {
     let bed = bed().await;
     let pool = bed.pool(2).await;
     let silenced = bed.tap().rule(Rule::on_request(|r| {
-        if r.runs("select 666") { Verdict::Silence } else { Verdict::Pass }
+        if r.runs("select 666") {
+            Verdict::Silence
+        } else {
+            Verdict::Pass
+        }
     }));
     let asking = tokio::spawn({
         let pool = pool.clone();
@@ -160,7 +211,10 @@ async fn a_silenced_connection_says_nothing_and_others_go_on() {
     assert!(!asking.is_finished());
     asking.abort();
     bed.tap().cut_all();
-    bed.tap().until("the end", SOON, |counts| counts.sessions_open == 0).await.unwrap();
+    bed.tap()
+        .until("the end", SOON, |counts| counts.sessions_open == 0)
+        .await
+        .unwrap();
     pool.close().await;
     bed.finish().await;
 }
@@ -174,7 +228,9 @@ async fn delays_keep_the_order_and_frames_can_be_watched() {
     let watching = bed.tap().on_frame(2, move || {
         counting.fetch_add(1, Ordering::Relaxed);
     });
-    let slow = bed.tap().delay(|r| r.kind == Kind::Execute, Duration::from_millis(20));
+    let slow = bed
+        .tap()
+        .delay(|r| r.kind == Kind::Execute, Duration::from_millis(20));
     let begun = std::time::Instant::now();
     let two: i32 = sqlx::query_scalar("SELECT 1 + 1").fetch_one(&pool).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(20));
@@ -195,13 +251,17 @@ async fn first_statements_can_be_made_to_meet() {
     let bed = bed().await;
     let other = bed.pg.another_tap().await.unwrap();
     let seen = std::sync::Mutex::new(std::collections::HashSet::new());
-    let gate = bed.tap().hold_requests(move |r| r.runs_data() && seen.lock().unwrap().insert(r.connection));
+    let gate = bed
+        .tap()
+        .hold_requests(move |r| r.runs_data() && seen.lock().unwrap().insert(r.connection));
     let pool_a = bed.pool(2).await;
     let pool_b = pool(&other.url(), 1).await;
     let mut all = Vec::new();
     for _ in 0..2 {
         let pool = pool_a.clone();
-        all.push(tokio::spawn(async move { sqlx::query("SELECT 2").execute(&pool).await.unwrap() }));
+        all.push(tokio::spawn(async move {
+            sqlx::query("SELECT 2").execute(&pool).await.unwrap()
+        }));
     }
     gate.until_waiting(2, SOON).await.unwrap();
     sqlx::query("SELECT 2").execute(&pool_b).await.unwrap();

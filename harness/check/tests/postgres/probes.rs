@@ -6,13 +6,18 @@ use harness::postgres::Postgres;
 #[tokio::test]
 async fn blocks_are_counted_per_call_for_this_role_only() {
     let bed = bed().await;
-    bed.truth("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 10000) i; SELECT 1").await;
+    bed.truth("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 10000) i; SELECT 1")
+        .await;
     bed.vacuum().await;
     let mut stats = bed.pg.statement_stats().await.unwrap();
     let pool = bed.pool(1).await;
     stats.reset().await.unwrap();
     for id in 0..12_i64 {
-        sqlx::query("SELECT v FROM t WHERE id = $1").bind(id).execute(&pool).await.unwrap();
+        sqlx::query("SELECT v FROM t WHERE id = $1")
+            .bind(id)
+            .execute(&pool)
+            .await
+            .unwrap();
     }
     bed.truth("SELECT count(*) FROM t").await;
     let read = stats.read().await.unwrap();
@@ -31,22 +36,38 @@ async fn blocks_are_counted_per_call_for_this_role_only() {
 async fn index_entries_are_counted_the_same_three_times() {
     let bed = bed().await;
     let pool = bed.pool(1).await;
-    for sql in ["CREATE INDEX t_v ON t (v)", "CREATE INDEX t_hash ON t USING hash (v)"] {
+    for sql in [
+        "CREATE INDEX t_v ON t (v)",
+        "CREATE INDEX t_hash ON t USING hash (v)",
+    ] {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
-    sqlx::query("INSERT INTO t SELECT i, 'a' || i FROM generate_series(1, 500) i").execute(&pool).await.unwrap();
+    sqlx::query("INSERT INTO t SELECT i, 'a' || i FROM generate_series(1, 500) i")
+        .execute(&pool)
+        .await
+        .unwrap();
     let mut writes = bed.pg.index_writes().await.unwrap();
     assert_eq!(writes.read().await.unwrap(), []);
     for round in 0..3 {
         writes.restart().await.unwrap();
-        sqlx::query("UPDATE t SET v = $1 || id").bind(format!("b{round}")).execute(&pool).await.unwrap();
+        sqlx::query("UPDATE t SET v = $1 || id")
+            .bind(format!("b{round}"))
+            .execute(&pool)
+            .await
+            .unwrap();
         let read = writes.read().await.unwrap();
         let entries: Vec<(&str, u64)> = read.iter().map(|w| (w.index.as_str(), w.entries)).collect();
-        assert_eq!(entries, [("t_pkey", 500), ("t_v", 500), ("t_hash", 500)], "{read:?}");
+        assert_eq!(
+            entries,
+            [("t_pkey", 500), ("t_v", 500), ("t_hash", 500)],
+            "{read:?}"
+        );
         assert!(read.iter().all(|write| write.table == "t"));
     }
     let sizes = bed.pg.sizes().await.unwrap();
-    let indexes = sizes.iter().filter(|relation| relation.index_of.as_deref() == Some("t"));
+    let indexes = sizes
+        .iter()
+        .filter(|relation| relation.index_of.as_deref() == Some("t"));
     assert_eq!(indexes.count(), 3, "{sizes:?}");
     assert!(sizes.iter().all(|relation| relation.size_bytes > 0));
     pool.close().await;
@@ -73,8 +94,15 @@ async fn the_plan_is_the_one_that_the_driver_gets() {
     let pool = bed.pool(1).await;
     sqlx::query(sql).bind("active").execute(&pool).await.unwrap();
     let declared = bed.pg.plan_as_prepared(sql, &[Some("active")], 1).await.unwrap();
-    assert!(declared.contains("Seq Scan") && !declared.contains("u_active"), "{declared}");
-    let wrong = bed.pg.plan_as_prepared("SELECT nosuch FROM u", &[], 1).await.unwrap_err();
+    assert!(
+        declared.contains("Seq Scan") && !declared.contains("u_active"),
+        "{declared}"
+    );
+    let wrong = bed
+        .pg
+        .plan_as_prepared("SELECT nosuch FROM u", &[], 1)
+        .await
+        .unwrap_err();
     assert!(wrong.to_string().contains("42703"), "{wrong}");
     pool.close().await;
     bed.finish().await;
@@ -95,9 +123,11 @@ async fn a_session_past_the_tap_is_always_seen() {
         }
         pool.close().await;
         let failure = bed.pg.finish().await.unwrap_err();
-        assert!(failure.to_string().starts_with("connected past the tap"), "{failure:?}");
+        assert!(
+            failure.to_string().starts_with("connected past the tap"),
+            "{failure:?}"
+        );
         past.close().await;
-        bed.pg.remove().await.unwrap();
     }
 }
 
@@ -116,14 +146,21 @@ async fn sessions_that_went_through_the_tap_are_never_blamed() {
         let pool = bed.pool(4).await;
         let cut = bed.tap().cut_at_frame(round + 1);
         for i in 0..8_i64 {
-            sqlx::query("INSERT INTO t VALUES ($1, 'a')").bind(i).execute(&pool).await.ok();
+            sqlx::query("INSERT INTO t VALUES ($1, 'a')")
+                .bind(i)
+                .execute(&pool)
+                .await
+                .ok();
         }
         drop(cut);
         let asking = tokio::spawn({
             let pool = pool.clone();
             async move { sqlx::query("SELECT pg_sleep(60)").execute(&pool).await }
         });
-        bed.tap().until("under way", super::support::SOON, |counts| counts.in_flight == 1).await.unwrap();
+        bed.tap()
+            .until("under way", super::support::SOON, |counts| counts.in_flight == 1)
+            .await
+            .unwrap();
         // Not closed in an orderly way: the pool goes down with what it was doing.
         asking.abort();
         bed.tap().cut_all();
@@ -144,21 +181,22 @@ async fn what_a_template_holds_belongs_to_the_role() {
     seed.tap().cut_all();
     let template = seed.pg.database().to_owned();
     let alone = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND datname = ";
-    let mut admin = pgwire::Client::connect(&pgwire::Config {
-        database: "postgres".into(),
-        host: job(None).host,
-        port: job(None).port,
-        user: job(None).admin_user,
-        password: job(None).admin_password,
-    })
-    .await
-    .unwrap();
+    let mut admin = pgwire::Client::connect(&services::testing::postgres_admin())
+        .await
+        .unwrap();
     harness::eventually(super::support::SOON, "an unused template", async || {
-        admin.query(&format!("{alone}'{template}'")).await.unwrap().is_empty().then_some(())
+        admin
+            .query(&format!("{alone}'{template}'"))
+            .await
+            .unwrap()
+            .is_empty()
+            .then_some(())
     })
     .await
     .unwrap();
-    let pg = Postgres::create(&job(Some(&template)), &harness_thread()).await.unwrap();
+    let pg = Postgres::make(&job(Some(&template)), &harness_thread(), "secret".to_owned())
+        .await
+        .unwrap();
     let mut owner = pg.as_subject().await.unwrap();
     for sql in [
         "CREATE INDEX ON s (mood)",
@@ -175,6 +213,5 @@ async fn what_a_template_holds_belongs_to_the_role() {
     }
     drop(owner);
     pg.finish().await.unwrap();
-    pg.remove().await.unwrap();
-    seed.pg.remove().await.unwrap();
+    seed.finish().await;
 }

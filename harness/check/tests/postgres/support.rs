@@ -1,6 +1,7 @@
 //! A database per test, and a pool on its tap.
 
 use harness::postgres::{PgTap, Postgres};
+use pgwire::Config;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,20 +18,33 @@ pub struct Bed {
 /// A database of one's own, with an empty table `t (id bigint primary key, v text)`.
 pub async fn bed() -> Bed {
     let job = job(None);
-    let pg = Postgres::create(&job, &harness_thread()).await.unwrap();
+    let pg = Postgres::make(&job, &harness_thread(), "secret".to_owned())
+        .await
+        .unwrap();
     let mut owner = pg.as_subject().await.unwrap();
-    owner.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text)").await.unwrap();
+    owner
+        .execute("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+        .await
+        .unwrap();
     Bed { pg }
 }
 
+/// The tests' own server, and a database's name that nobody has used.
 pub fn job(template: Option<&str>) -> PostgresJob {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let Config {
+        host,
+        port,
+        user,
+        password,
+        ..
+    } = services::testing::postgres_admin();
     PostgresJob {
-        host: "127.0.0.1".into(),
-        port: 54399,
-        admin_user: "postgres".into(),
-        admin_password: "unused".into(),
+        host,
+        port,
+        admin_user: user,
+        admin_password: password,
         template: template.map(str::to_owned),
         database: format!("tap_{}_{number}", std::process::id()),
     }
@@ -40,7 +54,10 @@ pub fn job(template: Option<&str>) -> PostgresJob {
 pub fn harness_thread() -> Handle {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         sender.send(runtime.handle().clone()).unwrap();
         runtime.block_on(std::future::pending::<()>());
     });
@@ -74,7 +91,13 @@ impl Bed {
 
     /// Statistics and visibility as a grader leaves them before it counts blocks.
     pub async fn vacuum(&self) {
-        self.pg.admin().await.unwrap().execute("VACUUM ANALYZE").await.unwrap();
+        self.pg
+            .admin()
+            .await
+            .unwrap()
+            .execute("VACUUM ANALYZE")
+            .await
+            .unwrap();
     }
 
     /// Nobody went past the tap, and the database goes away.
@@ -82,7 +105,6 @@ impl Bed {
         if let Err(failure) = self.pg.finish().await {
             panic!("{failure:?}");
         }
-        self.pg.remove().await.unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sweeps find what they should, at every point, the same each time.
 
-use super::support::{bed, Bed, pool};
+use super::support::{Bed, bed, pool};
 use harness::sweep::{self, After, Case, Fate, Points, Scene};
 use harness::{Failure, Outcome};
 use sqlx::PgPool;
@@ -16,9 +16,14 @@ struct Transfer {
 impl Transfer {
     async fn build(case: Case, atomic: bool) -> Result<Transfer, Failure> {
         let bed = bed().await;
-        bed.truth("INSERT INTO t VALUES (1, '10'), (2, '10') RETURNING 1").await;
+        bed.truth("INSERT INTO t VALUES (1, '10'), (2, '10') RETURNING 1")
+            .await;
         let reporting = Box::new(bed.tap().report_to(&case.points));
-        Ok(Transfer { bed, atomic, _reporting: reporting })
+        Ok(Transfer {
+            bed,
+            atomic,
+            _reporting: reporting,
+        })
     }
 }
 
@@ -47,13 +52,20 @@ impl Scene for Transfer {
 
     async fn verify(&self, after: After<PgPool, sqlx::Result<()>>) -> Outcome {
         if after.disturbed.is_none() && after.number == 0 {
-            harness::ensure!(matches!(after.answer, Some(Ok(()))), "nothing disturbed it.", "an error");
+            harness::ensure!(
+                matches!(after.answer, Some(Ok(()))),
+                "nothing disturbed it.",
+                "an error"
+            );
         }
         // What was cut or shut down is over when the server says so.
         if let Some(pool) = after.subject {
             pool.close().await;
         }
-        self.bed.tap().until("the end", super::support::SOON, |c| c.sessions_open == 0).await?;
+        self.bed
+            .tap()
+            .until("the end", super::support::SOON, |c| c.sessions_open == 0)
+            .await?;
         let total = self.bed.truth("SELECT sum(v::int) FROM t").await;
         harness::ensure!(total == "20", "half a transfer was kept.", "a total of {total}");
         Ok(())
@@ -71,18 +83,28 @@ async fn an_atomic_transfer_survives_every_cut_abort_and_crash() {
     assert_eq!(points[0], points[1]);
     assert_eq!(points[1], points[2]);
     let told = points[0].join("\n");
-    assert!(told.contains("client's Query `BEGIN`") && told.contains("answer to Query `COMMIT`"), "{told}");
+    assert!(
+        told.contains("client's Query `BEGIN`") && told.contains("answer to Query `COMMIT`"),
+        "{told}"
+    );
     let aborted = sweep::abort(|case| Transfer::build(case, true)).await.unwrap();
     let crashed = sweep::crash(|case| Transfer::build(case, true)).await.unwrap();
-    assert_eq!((aborted.points.len(), crashed.points.len()), (points[0].len(), points[0].len()));
+    assert_eq!(
+        (aborted.points.len(), crashed.points.len()),
+        (points[0].len(), points[0].len())
+    );
     assert!(aborted.unreached.is_empty() && crashed.unreached.is_empty());
 }
 
 #[tokio::test]
 async fn half_a_transfer_is_found_by_each_kind_of_sweep() {
     let cut = sweep::cut(|case| Transfer::build(case, false)).await.unwrap_err();
-    let abort = sweep::abort(|case| Transfer::build(case, false)).await.unwrap_err();
-    let crash = sweep::crash(|case| Transfer::build(case, false)).await.unwrap_err();
+    let abort = sweep::abort(|case| Transfer::build(case, false))
+        .await
+        .unwrap_err();
+    let crash = sweep::crash(|case| Transfer::build(case, false))
+        .await
+        .unwrap_err();
     for failure in [cut, abort, crash] {
         assert_eq!(failure.to_string(), "a total of 19");
         assert!(format!("{failure:?}").contains("point "), "{failure:?}");
@@ -119,22 +141,38 @@ impl Scene for Charge {
     }
 
     async fn act(&self, pool: &PgPool) -> bool {
-        let claimed = sqlx::query("INSERT INTO t VALUES (1, 'started')").execute(pool).await;
+        let claimed = sqlx::query("INSERT INTO t VALUES (1, 'started')")
+            .execute(pool)
+            .await;
         if claimed.is_err() || self.charge().await.is_err() {
             return false;
         }
-        sqlx::query("UPDATE t SET v = 'done' WHERE id = 1").execute(pool).await.is_ok()
+        sqlx::query("UPDATE t SET v = 'done' WHERE id = 1")
+            .execute(pool)
+            .await
+            .is_ok()
     }
 
     async fn verify(&self, after: After<PgPool, bool>) -> Outcome {
         if let Some(pool) = &after.subject {
             pool.close().await;
         }
-        self.bed.tap().until("the end", super::support::SOON, |c| c.sessions_open == 0).await?;
+        self.bed
+            .tap()
+            .until("the end", super::support::SOON, |c| c.sessions_open == 0)
+            .await?;
         let charges = *self.charges.lock().unwrap();
         let claims = self.bed.truth("SELECT count(*) FROM t").await;
-        harness::ensure!(charges == 0 || claims == "1", "charged before the claim.", "{charges} charges");
-        harness::ensure!(after.answer != Some(true) || charges == 1, "a lie.", "{charges} charges");
+        harness::ensure!(
+            charges == 0 || claims == "1",
+            "charged before the claim.",
+            "{charges} charges"
+        );
+        harness::ensure!(
+            after.answer != Some(true) || charges == 1,
+            "a lie.",
+            "{charges} charges"
+        );
         Ok(())
     }
 }
@@ -144,10 +182,17 @@ async fn a_providers_messages_are_points_between_the_databases() {
     let build = |case: Case| async move {
         let bed = bed().await;
         let reporting = Box::new(bed.tap().report_to(&case.points));
-        Ok(Charge { bed, points: case.points, charges: Mutex::default(), _reporting: reporting })
+        Ok(Charge {
+            bed,
+            points: case.points,
+            charges: Mutex::default(),
+            _reporting: reporting,
+        })
     };
     let swept = sweep::cut(build).await.unwrap();
-    let provider: Vec<usize> = (0..swept.points.len()).filter(|&i| swept.points[i].contains("provider")).collect();
+    let provider: Vec<usize> = (0..swept.points.len())
+        .filter(|&i| swept.points[i].contains("provider"))
+        .collect();
     assert_eq!(provider.len(), 2, "{:?}", swept.points);
     assert!(provider[0] > 0 && provider[1] < swept.points.len() - 1);
     sweep::abort(build).await.unwrap();

@@ -43,7 +43,11 @@ impl Talk {
     }
 
     fn sql(&self) -> Vec<&str> {
-        self.books.log.iter().map(|statement| statement.sql.as_ref()).collect()
+        self.books
+            .log
+            .iter()
+            .map(|statement| statement.sql.as_ref())
+            .collect()
     }
 }
 
@@ -67,7 +71,10 @@ fn a_cached_statement_is_known_by_its_text() {
     });
     talk.server(b"1\0\0\0\x04Z\0\0\0\x05I");
     talk.client(|buf| run(buf, "s1"));
-    assert_eq!((talk.books.counts.in_flight, talk.books.counts.round_trips), (1, 2));
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.round_trips),
+        (1, 2)
+    );
     talk.server(SELECTED);
     talk.client(|buf| run(buf, "s1"));
     talk.server(SELECTED);
@@ -96,7 +103,10 @@ fn after_an_error_the_rest_up_to_sync_is_not_answered() {
     talk.server(READY);
     talk.server(b"1\0\0\0\x04");
     talk.server(SELECTED);
-    assert_eq!((talk.books.counts.in_flight, talk.books.counts.sqlstate("23505")), (0, 1));
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.sqlstate("23505")),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -115,7 +125,13 @@ fn transactions_are_followed_by_the_servers_word() {
     let mut talk = Talk::begin();
     talk.client(|buf| write::query(buf, "BEGIN"))
         .server(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T");
-    assert_eq!((talk.books.counts.transactions, talk.books.counts.transactions_open), (1, 1));
+    assert_eq!(
+        (
+            talk.books.counts.transactions,
+            talk.books.counts.transactions_open
+        ),
+        (1, 1)
+    );
     talk.client(|buf| write::query(buf, "INSERT INTO t VALUES (1)"))
         .server(ERROR);
     talk.server(b"Z\0\0\0\x05E");
@@ -138,7 +154,10 @@ fn a_simple_query_may_hold_several_statements() {
         talk.sql(),
         ["BEGIN", "UPDATE t SET a = ';'", "SELECT 2 AS two", "COMMIT"]
     );
-    assert_eq!((talk.books.counts.statements, talk.books.counts.in_flight), (2, 1));
+    assert_eq!(
+        (talk.books.counts.statements, talk.books.counts.in_flight),
+        (2, 1)
+    );
     talk.server(b"C\0\0\0\x0aBEGIN\0C\0\0\0\x0dUPDATE 1\0C\0\0\0\x0dSELECT 1\0C\0\0\0\x0bCOMMIT\0");
     assert_eq!(talk.books.counts.in_flight, 1);
     talk.server(READY);
@@ -211,21 +230,39 @@ fn the_end_of_a_connection_leaves_nothing_in_flight() {
         .server(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T");
     talk.client(|buf| write::query(buf, "SELECT pg_sleep(60)"));
     talk.session.end(&mut talk.books.counts);
-    assert_eq!((talk.books.counts.in_flight, talk.books.counts.transactions_open), (0, 0));
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.transactions_open),
+        (0, 0)
+    );
 }
 
 #[test]
 fn pings_are_told_from_work() {
     let mut talk = Talk::begin();
     talk.client(write::sync).server(READY);
-    talk.client(|buf| write::query(buf, "")).server(b"I\0\0\0\x04Z\0\0\0\x05I");
+    talk.client(|buf| write::query(buf, ""))
+        .server(b"I\0\0\0\x04Z\0\0\0\x05I");
     talk.client(|buf| run(buf, "s")).client(write::sync);
-    assert_eq!(talk.session.answering(b'2').map(|pending| pending.kind), Some(Kind::Bind));
+    assert_eq!(
+        talk.session.answering(b'2').map(|pending| pending.kind),
+        Some(Kind::Bind)
+    );
     talk.server(SELECTED);
-    assert_eq!(talk.session.answering(b'Z').map(|pending| pending.kind), Some(Kind::Ping));
+    assert_eq!(
+        talk.session.answering(b'Z').map(|pending| pending.kind),
+        Some(Kind::Ping)
+    );
     talk.server(READY);
     let counts = &talk.books.counts;
-    assert_eq!((counts.pings, counts.round_trips, counts.simple_queries, counts.in_flight), (3, 1, 0, 0));
+    assert_eq!(
+        (
+            counts.pings,
+            counts.round_trips,
+            counts.simple_queries,
+            counts.in_flight
+        ),
+        (3, 1, 0, 0)
+    );
 }
 
 #[rstest]
@@ -235,10 +272,6 @@ fn pings_are_told_from_work() {
 #[case::execute(b'E', b"\0")]
 fn a_message_cut_short_is_refused_and_not_counted(#[case] tag: u8, #[case] body: &[u8]) {
     let mut talk = Talk::begin();
-    assert!(
-        talk.session
-            .request(tag, body, &mut talk.books)
-            .is_err()
-    );
+    assert!(talk.session.request(tag, body, &mut talk.books).is_err());
     assert_eq!(talk.books.counts.client_frames, 0);
 }

@@ -162,9 +162,7 @@ impl<'c> Scan<'c> {
             return Ok(None);
         }
         let mut session = connection.session();
-        let counted = connection
-            .shared
-            .note(|books| session.request(tag, body, books));
+        let counted = connection.shared.note(|books| session.request(tag, body, books));
         match counted {
             Ok(pending) => Ok(Some((pending, len))),
             Err(FrameError::Truncated(_)) if !complete => Ok(None),

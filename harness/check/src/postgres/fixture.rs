@@ -1,13 +1,12 @@
 //! A check's own database: its role, its taps, and the grader's way past them.
 
 use super::plan::{self, Prepared};
-use super::sessions::{self, Known};
+use super::sessions::{self, Graders, Known};
 use super::stats::StatementStats;
 use super::wal::IndexWrites;
 use super::{PgTap, sizes};
 use crate::{Failure, Outcome};
 use pgwire::{Client, Config};
-use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
@@ -23,8 +22,8 @@ pub struct Postgres {
     harness: Handle,
     tap: Arc<PgTap>,
     more_taps: Mutex<Vec<Arc<PgTap>>>,
-    /// The server processes of the grader's own sessions in this database.
-    graders: Arc<Mutex<HashSet<i32>>>,
+    /// The grader's own sessions in this database.
+    graders: Mutex<Graders>,
 }
 
 impl Postgres {
@@ -32,7 +31,7 @@ impl Postgres {
     ///
     /// # Errors
     /// Environment: the server is not what the job says.
-    pub async fn create(job: &PostgresJob, harness: &Handle) -> Result<Postgres, Failure> {
+    pub async fn make(job: &PostgresJob, harness: &Handle, password: String) -> Result<Postgres, Failure> {
         let admin = Config {
             host: job.host.clone(),
             port: job.port,
@@ -42,11 +41,13 @@ impl Postgres {
         };
         let subject = Config {
             user: job.database.clone(),
-            password: format!("{:016x}", fastrand::u64(..)),
+            password,
             database: job.database.clone(),
             ..admin.clone()
         };
-        let mut client = Client::connect(&admin).await.map_err(broken("connect to PostgreSQL"))?;
+        let mut client = Client::connect(&admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
         let name = quoted(&subject.database);
         let template = quoted(job.template.as_deref().unwrap_or("template1"));
         for sql in [
@@ -55,7 +56,10 @@ impl Postgres {
             // What others made is not the subject's to visit, nor the other way round.
             format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"),
         ] {
-            client.execute(&sql).await.map_err(broken("make the check's database"))?;
+            client
+                .execute(&sql)
+                .await
+                .map_err(broken("make the check's database"))?;
         }
         let tap = PgTap::start(harness, &subject).map_err(broken("start a tap"))?;
         let pg = Postgres {
@@ -64,11 +68,14 @@ impl Postgres {
             harness: harness.clone(),
             tap: Arc::new(tap),
             more_taps: Mutex::default(),
-            graders: Arc::default(),
+            graders: Mutex::default(),
         };
         if job.template.is_some() {
             let mut inside = pg.admin().await?;
-            inside.execute(&own_everything(&pg.subject.user)).await.map_err(broken("give the seed away"))?;
+            inside
+                .execute(&own_everything(&pg.subject.user))
+                .await
+                .map_err(broken("give the seed away"))?;
         }
         Ok(pg)
     }
@@ -78,20 +85,29 @@ impl Postgres {
         self.tap.url()
     }
 
-    pub fn tap(&self) -> &PgTap {
+    pub fn tap(&self) -> &Arc<PgTap> {
         &self.tap
     }
 
     /// Another front of the same database, as another replica of a service or another case of a sweep needs it.
     pub async fn another_tap(&self) -> Result<Arc<PgTap>, Failure> {
-        let tap = PgTap::start(&self.harness, &self.subject).map(Arc::new).map_err(broken("start a tap"))?;
-        self.more_taps.lock().unwrap_or_else(PoisonError::into_inner).push(tap.clone());
+        let tap = PgTap::start(&self.harness, &self.subject)
+            .map(Arc::new)
+            .map_err(broken("start a tap"))?;
+        self.more_taps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tap.clone());
         Ok(tap)
     }
 
     /// A session of the superuser in this database, past the taps.
     pub async fn admin(&self) -> Result<Client, Failure> {
-        self.past_the_taps(&Config { database: self.subject.database.clone(), ..self.admin.clone() }).await
+        self.past_the_taps(&Config {
+            database: self.subject.database.clone(),
+            ..self.admin.clone()
+        })
+        .await
     }
 
     /// A session of the subject's role in this database, past the taps.
@@ -131,33 +147,50 @@ impl Postgres {
         parameters: &[Option<&str>],
         executions: u32,
     ) -> Result<String, Failure> {
-        let types = self.taps().iter().find_map(|tap| tap.declared_types(sql)).unwrap_or_default();
+        let types = self
+            .taps()
+            .iter()
+            .find_map(|tap| tap.declared_types(sql))
+            .unwrap_or_default();
         let mut client = self.as_subject().await?;
-        plan::as_prepared(&mut client, &Prepared { sql, types: &types, parameters }, executions).await
+        plan::as_prepared(
+            &mut client,
+            &Prepared {
+                sql,
+                types: &types,
+                parameters,
+            },
+            executions,
+        )
+        .await
     }
 
-    /// To be called when the subject is gone: nobody may have been connected past the taps.
+    /// To be called when the subject is gone: judges whether anybody was connected past the taps, then removes the
+    /// database and its role, whoever is still connected.
     ///
     /// # Errors
     /// Fail: more sessions than the taps and the grader have made.
     pub async fn finish(&self) -> Outcome {
-        let mut admin = Client::connect(&self.admin).await.map_err(broken("connect to PostgreSQL"))?;
-        let graders = self.graders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let taps = self.taps();
-        let known = Known::of(&taps, graders);
-        sessions::none_past_the_taps(&mut admin, self.database(), &known).await
-    }
-
-    /// Drops the database and its role, whoever is still connected.
-    pub async fn remove(self) -> Outcome {
-        let mut admin = Client::connect(&self.admin).await.map_err(broken("connect to PostgreSQL"))?;
+        let mut admin = Client::connect(&self.admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
+        let graders = self
+            .graders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let known = Known::of(&self.taps(), graders);
+        let judged = sessions::none_past_the_taps(&mut admin, self.database(), &known).await;
         for sql in [
-            format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(self.database())),
-            format!("DROP ROLE IF EXISTS {}", quoted(self.role())),
+            format!("DROP DATABASE {} WITH (FORCE)", quoted(self.database())),
+            format!("DROP ROLE {}", quoted(self.role())),
         ] {
-            admin.execute(&sql).await.map_err(broken("drop the check's database"))?;
+            admin
+                .execute(&sql)
+                .await
+                .map_err(broken("drop the check's database"))?;
         }
-        Ok(())
+        judged
     }
 
     fn taps(&self) -> Vec<Arc<PgTap>> {
@@ -166,8 +199,13 @@ impl Postgres {
     }
 
     async fn past_the_taps(&self, config: &Config) -> Result<Client, Failure> {
-        let client = Client::connect(config).await.map_err(broken("connect to PostgreSQL"))?;
-        self.graders.lock().unwrap_or_else(PoisonError::into_inner).insert(client.pid());
+        let client = Client::connect(config)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
+        self.graders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(client.pid());
         Ok(client)
     }
 }
