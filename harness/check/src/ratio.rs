@@ -33,7 +33,7 @@ pub fn measure(clock: Clock, limit: f64, mut subject: impl FnMut(), mut referenc
     sequential(limit, |pair| {
         let mut times = [Duration::ZERO; 2];
         // The machine drifts: whoever is second in one pair is first in the next.
-        for side in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
+        for side in if pair.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
             times[side] = if side == 0 {
                 clock.time(&mut subject)
             } else {
@@ -56,7 +56,7 @@ pub async fn measure_async(
     let mut ratios = Vec::with_capacity(PAIRS_MAX);
     loop {
         let mut times = [Duration::ZERO; 2];
-        for side in if ratios.len() % 2 == 0 { [0, 1] } else { [1, 0] } {
+        for side in if ratios.len().is_multiple_of(2) { [0, 1] } else { [1, 0] } {
             let begun = clock.now();
             if side == 0 {
                 subject().await
@@ -86,7 +86,7 @@ fn sequential(limit: f64, mut pair: impl FnMut(usize) -> (Duration, Duration)) -
 
 /// What is found, if it is time to look and enough is known, or nothing more can be learnt.
 fn look(ratios: &[f64], limit: f64) -> Option<Finding> {
-    if ratios.len() < PAIRS_FIRST || (ratios.len() - PAIRS_FIRST) % PAIRS_STEP != 0 {
+    if ratios.len() < PAIRS_FIRST || !(ratios.len() - PAIRS_FIRST).is_multiple_of(PAIRS_STEP) {
         return None;
     }
     let finding = judge(ratios, limit);
