@@ -1,9 +1,11 @@
 //! The tap against a direct connection.
 //!
-//! `cargo bench -p harness --bench tap`. The aim is at most a tenth of the throughput.
+//! `cargo bench -p harness --bench tap`. The aim is at most a tenth of the throughput. On a machine that is busy with
+//! others only the last lines can be trusted: they compare in interleaved pairs.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use harness::postgres::PgTap;
+use harness::ratio;
 use pgwire::Config;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::sync::mpsc;
@@ -42,6 +44,15 @@ async fn pool(config: &Config) -> PgPool {
         .connect(&url)
         .await
         .expect("a connection")
+}
+
+/// Point queries one after the other.
+async fn one_client(pool: &PgPool) {
+    let mut connection = pool.acquire().await.expect("a connection");
+    for i in 0..i64::from(QUERIES_PER_CLIENT) {
+        let query = sqlx::query_scalar::<_, i64>("SELECT $1 + 1").bind(i);
+        query.fetch_one(&mut *connection).await.expect("a sum");
+    }
 }
 
 /// Point queries from several clients at once: dominated by round trips.
@@ -88,5 +99,48 @@ fn compare(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compare);
+/// Pairs of tapped and direct, one right after the other: how long they take, and the CPU time of this process, which
+/// is the driver's and the tap's, but not the server's.
+async fn interleaved(name: &str, tapped: impl AsyncFn(), direct: impl AsyncFn()) {
+    for clock in [ratio::Clock::Wall, ratio::Clock::ProcessCpu] {
+        // No ratio compares with this limit: the cap is reached, and what is printed is the spread over all pairs.
+        let found = ratio::measure_async(clock, f64::NAN, &tapped, &direct).await;
+        let ratio::Finding::Inconclusive(spread) = found else {
+            continue;
+        };
+        let ratio::Spread {
+            median, low, high, ..
+        } = spread;
+        println!("{name}, {clock:?}, tapped to direct: {median:.2} ({low:.2} to {high:.2})");
+    }
+}
+
+fn compare_interleaved(_: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let server = services::testing::postgres_admin();
+    let tap = PgTap::start(&harness_thread(), &server).expect("a tap");
+    runtime.block_on(async {
+        let (direct, tapped) = (pool(&server).await, pool(tap.config()).await);
+        interleaved(
+            "one client",
+            async || one_client(&tapped).await,
+            async || one_client(&direct).await,
+        )
+        .await;
+        interleaved(
+            "point queries",
+            async || point_queries(&tapped).await,
+            async || point_queries(&direct).await,
+        )
+        .await;
+        interleaved(
+            "large result",
+            async || large_result(&tapped).await,
+            async || large_result(&direct).await,
+        )
+        .await;
+    });
+}
+
+criterion_group!(benches, compare, compare_interleaved);
 criterion_main!(benches);
