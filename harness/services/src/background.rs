@@ -9,7 +9,11 @@ use tokio::runtime::{Builder, Runtime};
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        let build = Builder::new_multi_thread().worker_threads(2).thread_name("services").enable_all().build();
+        let build = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("services")
+            .enable_all()
+            .build();
         build.expect("a runtime can be built")
     })
 }
@@ -42,6 +46,18 @@ pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'st
                 _ => unreachable!("the work sent nothing and did not panic"),
             }
         }
+    }
+}
+
+/// The same from any thread, one of our own runtime included, as destructors need it.
+#[cfg(feature = "containers")]
+pub(crate) fn blocking_wait(work: impl Future<Output = ()> + Send + 'static) {
+    let on_worker =
+        tokio::runtime::Handle::try_current().is_ok_and(|handle| handle.id() == runtime().handle().id());
+    if on_worker {
+        blocking(|| wait(work))
+    } else {
+        wait(work)
     }
 }
 

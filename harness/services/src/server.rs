@@ -75,7 +75,7 @@ pub struct Server {
 #[derive(Debug)]
 enum Body {
     Process(Box<Running>),
-    Container(Contained),
+    Container(Box<Contained>),
 }
 
 /// Has a server: by a container, an installed program, or a fetched one, as [`Options::mode`] allows. `seeds` are for
@@ -113,7 +113,11 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
             Err(error) => note(&mut tried, "fetched packages", error)?,
         }
     }
-    Err(Error::Unavailable { kind, tried, next: advice(kind, options) })
+    Err(Error::Unavailable {
+        kind,
+        tried,
+        next: advice(kind, options),
+    })
 }
 
 /// Why a way did not lead to a server.
@@ -145,7 +149,8 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
         Kind::PgBouncer => {
             let front = Front::new(options)?;
             let Some(upstream) = front.inside() else {
-                let reason = "the PostgreSQL to front runs on this machine's loopback, which no container reaches";
+                let reason =
+                    "the PostgreSQL to front runs on this machine's loopback, which no container reaches";
                 return Err(Miss::Absent(reason.to_owned()));
             };
             Some(front.plan(&upstream))
@@ -169,8 +174,16 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
             (contained, endpoint, version)
         }
     };
-    let how = How::Container { image: contained.image().to_owned(), id: contained.id().to_owned() };
-    Ok(Server::new(how, endpoint, version, Body::Container(contained)))
+    let how = How::Container {
+        image: contained.image().to_owned(),
+        id: contained.id().to_owned(),
+    };
+    Ok(Server::new(
+        how,
+        endpoint,
+        version,
+        Body::Container(Box::new(contained)),
+    ))
 }
 
 async fn by_program(
@@ -183,7 +196,11 @@ async fn by_program(
     let program = program.map_err(Miss::Absent)?;
     let runner = Runner::choose()?;
     runner.can_reach(&program.path)?;
-    let front = if kind == Kind::PgBouncer { Some(Front::new(options)?) } else { None };
+    let front = if kind == Kind::PgBouncer {
+        Some(Front::new(options)?)
+    } else {
+        None
+    };
     let (running, endpoint, version) = if kind == Kind::Postgres {
         postgres::start(&program, options, &runner, seeds).await?
     } else {
@@ -201,7 +218,12 @@ async fn by_program(
         };
         Running::start(record, options, &runner, command, endpoint).await?
     };
-    Ok(Server::new(how(program.path), endpoint, version, Body::Process(Box::new(running))))
+    Ok(Server::new(
+        how(program.path),
+        endpoint,
+        version,
+        Body::Process(Box::new(running)),
+    ))
 }
 
 fn advice(kind: Kind, options: &Options) -> String {
@@ -218,7 +240,15 @@ impl Server {
     fn new(how: How, endpoint: Endpoint, version: String, body: Body) -> Server {
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         let (kind, reason, startup) = (endpoint.kind(), String::new(), Duration::ZERO);
-        Server { kind, how, reason, version, endpoint, startup, body }
+        Server {
+            kind,
+            how,
+            reason,
+            version,
+            endpoint,
+            startup,
+            body,
+        }
     }
 
     /// Fills in what is known only at the end: the time it took, and why not another way.
@@ -229,7 +259,11 @@ impl Server {
             format!("no {}: {line}", attempt.way)
         };
         let why = tried.iter().map(first).collect::<Vec<_>>().join("; ");
-        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({why})")
+        };
         self.reason = format!("{} {} by {}{why}", self.kind.title(), self.version, self.how);
         self
     }
@@ -241,7 +275,11 @@ impl Server {
     pub async fn check_alive(&self) -> Result<(), Error> {
         let endpoint = self.endpoint.clone();
         let answer = background::run(async move { endpoint.probe().await }).await;
-        answer.map(drop).map_err(|reason| Error::Gone { kind: self.kind, address: self.endpoint.address(), reason })
+        answer.map(drop).map_err(|reason| Error::Gone {
+            kind: self.kind,
+            address: self.endpoint.address(),
+            reason,
+        })
     }
 
     /// Process number of the server, when it is a process of this machine.
@@ -263,11 +301,24 @@ impl Server {
     /// # Errors
     /// [`Error::NotDetachable`] when it was not; [`Error::Folder`] when its record cannot be written.
     pub fn detach(self) -> Result<Detached, Error> {
-        let Server { kind, how, version, endpoint, body, .. } = self;
+        let Server {
+            kind,
+            how,
+            version,
+            endpoint,
+            body,
+            ..
+        } = self;
         let record = match body {
             Body::Process(running) => running.leave()?,
             Body::Container(contained) => contained.leave()?,
         };
-        Ok(Detached { kind, how, version, endpoint, record })
+        Ok(Detached {
+            kind,
+            how,
+            version,
+            endpoint,
+            record,
+        })
     }
 }

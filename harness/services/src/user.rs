@@ -29,7 +29,11 @@ impl Runner {
         for name in ["postgres", "nobody"] {
             if let Ok(Some(user)) = User::from_name(name) {
                 let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-                return Ok(Runner::Dropped { name: user.name, uid, gid });
+                return Ok(Runner::Dropped {
+                    name: user.name,
+                    uid,
+                    gid,
+                });
             }
         }
         Err(Error::NobodyToBe)
@@ -63,12 +67,18 @@ impl Runner {
 
     /// Whether this user may walk down to `path`.
     pub(crate) fn can_reach(&self, path: &Path) -> Result<(), Error> {
-        let Runner::Dropped { name, uid, gid } = self else { return Ok(()) };
+        let Runner::Dropped { name, uid, gid } = self else {
+            return Ok(());
+        };
         match blocked_at(path, *uid, *gid) {
             None => Ok(()),
             Some(blocked) => {
                 let (folder, user) = (path.to_path_buf(), name.clone());
-                Err(Error::OutOfReach { folder, blocked, user })
+                Err(Error::OutOfReach {
+                    folder,
+                    blocked,
+                    user,
+                })
             }
         }
     }
@@ -78,12 +88,17 @@ impl Runner {
 fn blocked_at(path: &Path, uid: u32, gid: u32) -> Option<PathBuf> {
     let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
     folders.reverse();
-    folders.into_iter().find(|folder| !may_enter(folder, uid, gid)).map(Path::to_path_buf)
+    folders
+        .into_iter()
+        .find(|folder| !may_enter(folder, uid, gid))
+        .map(Path::to_path_buf)
 }
 
 fn may_enter(folder: &Path, uid: u32, gid: u32) -> bool {
     // A relative path starts at "", which is where we are; what cannot be looked at is not judged.
-    let Ok(meta) = fs::metadata(folder) else { return true };
+    let Ok(meta) = fs::metadata(folder) else {
+        return true;
+    };
     let bit = if meta.uid() == uid {
         0o100
     } else if meta.gid() == gid {
