@@ -27,7 +27,6 @@ pub(crate) struct Record {
     /// The container's number, when it is one.
     pub(crate) container: Option<String>,
     /// Where this is written.
-    #[serde(skip)]
     pub(crate) file: PathBuf,
 }
 

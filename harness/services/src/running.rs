@@ -61,8 +61,9 @@ impl Running {
             match running.until_ready(&endpoint).await {
                 Ok(version) => return Ok((running, endpoint, version)),
                 Err(Error::Died { log, .. }) if port_was_taken(&log) && attempt < PORT_ATTEMPTS => {
-                    // The data are still wanted.
+                    // The data are still wanted: without its process, dropping it removes nothing.
                     running.kill();
+                    running.child = None;
                     attempt += 1;
                 }
                 Err(error) => {

@@ -69,6 +69,8 @@ pub struct Server {
     pub endpoint: Endpoint,
     /// From the first look to the first answer, fetching and seeding included.
     pub startup: Duration,
+    /// Whether it can be left running.
+    detached: bool,
     body: Body,
 }
 
@@ -95,7 +97,7 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
     let mut tried: Vec<Attempt> = Vec::new();
     if options.mode.containers() {
         match by_container(kind, options, seeds).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "containers", error)?,
         }
     }
@@ -103,13 +105,13 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
         let installed = background::blocking(|| find::installed(kind, &options.search));
         let how = |path| How::Local { path };
         match by_program(kind, options, seeds, installed, how).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "installed programs", error)?,
         }
         let fetched = background::blocking(|| fetch::fetched(kind, options))?;
         let how = |path| How::Fetched { path };
         match by_program(kind, options, seeds, fetched, how).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "fetched packages", error)?,
         }
     }
@@ -247,13 +249,15 @@ impl Server {
             version,
             endpoint,
             startup,
+            detached: false,
             body,
         }
     }
 
     /// Fills in what is known only at the end: the time it took, and why not another way.
-    fn told(mut self, start: Instant, tried: &[Attempt]) -> Server {
+    fn told(mut self, start: Instant, options: &Options, tried: &[Attempt]) -> Server {
         self.startup = start.elapsed();
+        self.detached = options.detached;
         let first = |attempt: &Attempt| {
             let line = attempt.outcome.lines().next().unwrap_or_default().to_owned();
             format!("no {}: {line}", attempt.way)
@@ -301,6 +305,9 @@ impl Server {
     /// # Errors
     /// [`Error::NotDetachable`] when it was not; [`Error::Folder`] when its record cannot be written.
     pub fn detach(self) -> Result<Detached, Error> {
+        if !self.detached {
+            return Err(Error::NotDetachable { kind: self.kind });
+        }
         let Server {
             kind,
             how,

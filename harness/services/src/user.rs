@@ -118,7 +118,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (closed, inner) = (root.path().join("closed"), root.path().join("closed/inner"));
         fs::create_dir_all(&inner).unwrap();
-        // The temporary folder itself is closed to others.
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
         assert_eq!(blocked_at(&inner, 4_000_000, 4_000_000), Some(closed.clone()));
