@@ -58,8 +58,7 @@ entry() { # name of the entry point in this folder: a customize hook that copies
 
 if wanted "$postgres"; then
     bootstrap postgresql-15 --customize-hook="$(entry postgres-entrypoint.sh)" \
-        --customize-hook='mkdir -p "$1/var/lib/postgresql/data"' \
-        --customize-hook='mkdir -p "$1/run/postgresql" && chmod 3777 "$1/run/postgresql"' |
+        --customize-hook='mkdir -p "$1/var/lib/postgresql/data"' |
         docker import \
             --change 'ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
             --change 'ENV PGDATA=/var/lib/postgresql/data' --change 'VOLUME /var/lib/postgresql/data' \

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use testcontainers::bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StopContainerOptionsBuilder,
+    CreateImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
 use testcontainers::bollard::{API_DEFAULT_VERSION, Docker, models};
 use testcontainers::core::client::docker_client_instance;
@@ -200,13 +200,22 @@ impl Daemon {
         }
     }
 
-    /// Asks the server inside to shut down as PostgreSQL does fast, and waits for it.
+    /// Asks the server inside to shut down as PostgreSQL does fast, and waits for it. By signal: older daemons ignore
+    /// the signal of a polite stop, and the image's own makes PostgreSQL wait for everybody.
     async fn shut_down(&self, id: &str) -> Result<(), String> {
-        let stop = StopContainerOptionsBuilder::new().signal("SIGINT").t(60).build();
+        let kill = KillContainerOptionsBuilder::new().signal("SIGINT").build();
         self.docker
-            .stop_container(id, Some(stop))
+            .kill_container(id, Some(kill))
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        while self.ended(id).await.is_none() {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err("it does not shut down".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// What the container ended with, when it has ended.

@@ -22,6 +22,9 @@ use crate::{Error, folder};
 /// Name under which a finished folder of unpacked packages says what it holds.
 const LIST: &str = ".packages";
 
+/// Where the distributions' PostgreSQL reads time zones, wherever it lies itself.
+const ZONES: &str = "/usr/share/zoneinfo";
+
 /// The program of `kind` from the cache, or fetched into it.
 ///
 /// # Errors
@@ -33,6 +36,12 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     let _lock = Lock::to_change(&shelf, options, "fetches packages")?;
     if let Ok(program) = unpacked(kind, &target) {
         return Ok(Ok(program));
+    }
+    if kind == Kind::Postgres && !Path::new(ZONES).is_dir() {
+        // The distributions build the path into the program, and drivers ask for `UTC` by name.
+        return Ok(Err(format!(
+            "PostgreSQL needs the time zones in {ZONES}; type `sudo apt-get install tzdata`"
+        )));
     }
     let client = match Client::find(options) {
         Ok(client) => client,
@@ -294,8 +303,7 @@ fn wanted(plan: &str, asked: &[String]) -> Vec<String> {
         let version = rest.split('(').nth(1)?.split(' ').next()?;
         let plain = name.split(':').next()?;
         let library = plain.starts_with("lib") && !UNUSED_LIBRARIES.iter().any(|part| plain.contains(part));
-        (library || plain == "tzdata" || asked.iter().any(|asked| asked == plain))
-            .then(|| format!("{name}={version}"))
+        (library || asked.iter().any(|asked| asked == plain)).then(|| format!("{name}={version}"))
     };
     plan.lines().filter_map(install).collect()
 }

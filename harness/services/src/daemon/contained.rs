@@ -184,7 +184,7 @@ impl Drop for Contained {
             return;
         }
         let (daemon, id) = (self.daemon.clone(), self.id().to_owned());
-        background::blocking_wait(async move { daemon.remove_container(&id).await });
+        background::wait(async move { daemon.remove_container(&id).await });
         self.record.close();
     }
 }
