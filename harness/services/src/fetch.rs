@@ -302,25 +302,29 @@ fn wanted(plan: &str, asked: &[String]) -> Vec<String> {
         let name = rest.split(' ').next()?;
         let version = rest.split('(').nth(1)?.split(' ').next()?;
         let plain = name.split(':').next()?;
-        let library = plain.starts_with("lib") && !UNUSED_LIBRARIES.iter().any(|part| plain.contains(part));
+        let library = plain.starts_with("lib") && !unused(plain);
         (library || asked.iter().any(|asked| asked == plain)).then(|| format!("{name}={version}"))
     };
     plan.lines().filter_map(install).collect()
 }
 
-/// Parts of the names of libraries that these servers do not load: the C library has to be the system's own, the JIT is
-/// off, and the rest belongs to Perl, to headers and to programs around.
-const UNUSED_LIBRARIES: &[&str] = &[
-    "libc6",
-    "libc-",
-    "llvm",
-    "perl",
-    "-dev",
-    "libgdbm",
-    "libjson",
-    "libio-",
-    "libcommon",
-];
+/// Whether a library is one that these servers do not load: the C library has to be the system's own, the JIT is off,
+/// and the rest belongs to Perl, to headers and to programs around.
+fn unused(library: &str) -> bool {
+    let start = [
+        "libc6",
+        "libc-bin",
+        "libc-dev",
+        "libc-l10n",
+        "libllvm",
+        "libperl",
+        "libgdbm",
+        "libjson-perl",
+    ];
+    start.iter().any(|start| library.starts_with(start))
+        || library.ends_with("-dev")
+        || library.ends_with("-perl")
+}
 
 #[cfg(test)]
 mod tests {
@@ -328,6 +332,9 @@ mod tests {
 
     const PLAN: &str = "\
 Inst libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
+Inst libc-ares2 (1.18.1-3 Debian:12.11/stable [amd64])
+Inst libpq-dev (15.13-0 Debian:12.11/stable [amd64])
+Inst libjson-perl (4.10000-1 Debian:12.11/stable [all])
 Inst libc6 [2.36-9] (2.36-10 Debian-Security:12/stable-security [amd64])
 Inst libllvm14 (1:14.0.6-12 Debian:12.11/stable [amd64])
 Inst libperl5.36 (5.36.0-7+deb12u2 Debian:12.11/stable [amd64])
@@ -345,6 +352,7 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
             fetched,
             [
                 "libjemalloc2=5.3.0-1",
+                "libc-ares2=1.18.1-3",
                 "redis-tools=5:7.0.15-1~deb12u4",
                 "redis-server=5:7.0.15-1~deb12u4"
             ]

@@ -36,6 +36,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("deadlock_timeout", "1s"),
     ("fsync", "off"),
     ("shared_buffers", "128MB"),
+    // In the data folder, where it goes with the rest: a killed server leaves its POSIX segments behind for ever.
+    ("dynamic_shared_memory_type", "mmap"),
     // A clear-text password is compared with an MD5 hash in microseconds, with a SCRAM one in milliseconds.
     ("password_encryption", "md5"),
     ("timezone", "UTC"),
