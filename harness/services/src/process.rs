@@ -80,7 +80,7 @@ pub fn end_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
-/// Makes `command` start in a process group of its own, without core dumps in anybody's way.
+/// Makes `command` start in a process group of its own: a terminal's Ctrl-C does not reach it.
 pub fn in_own_group(command: &mut Command) {
     command.process_group(0);
 }
