@@ -357,9 +357,13 @@ async fn an_interrupted_program_that_drops_its_work_leaves_nothing() {
     let root = cache();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "interruptible", "--ignored", "--nocapture"]);
-    command.env("SERVICES_TEST_INTERRUPTED", root.path()).stdout(Stdio::piped());
+    command
+        .env("SERVICES_TEST_INTERRUPTED", root.path())
+        .stdout(Stdio::piped());
     let mut child = services::process::spawn(command, Signal::SIGKILL).unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     assert!(lines.any(|line| line.contains("READY")));
     signal_group(child.id(), Signal::SIGINT);
     assert!(lines.any(|line| line.contains("GOT SIGINT")));
