@@ -40,6 +40,18 @@ pub fn postgres_with(sql: &str) -> Database {
     background::wait(database(Some(sql)))
 }
 
+/// The administrator of the process's server, for tests that make their own databases and roles.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn postgres_admin() -> pgwire::Config {
+    let config = background::wait(async { shared().await.admin("postgres") });
+    match config {
+        Some(config) => config,
+        None => panic!("the server is no PostgreSQL"),
+    }
+}
+
 impl Database {
     /// For drivers: `postgres://role:password@host:port/database?sslmode=disable`.
     pub fn url(&self) -> String {
