@@ -27,9 +27,16 @@ pub fn number(event: &Event) -> Option<u64> {
     }
 }
 
-/// A device connects and hears what is published to its site meanwhile: the session, and what it heard.
-pub async fn connect_and_hear(hub: &Hub, device: &DeviceId, number: u64) -> (Session, Option<Event>) {
+/// A device connects and hears what is published to its site meanwhile: the session, and what it heard. As after a
+/// network's hiccup, the hub learns only then that the device's `previous` connection has gone.
+pub async fn connect_and_hear(
+    hub: &Hub,
+    device: &DeviceId,
+    previous: Option<Session>,
+    number: u64,
+) -> (Session, Option<Event>) {
     let mut session = hub.connect(device.clone()).await;
+    drop(previous);
     hub.publish(device.site(), message(number)).await;
     let heard = session.next().await;
     (session, heard)

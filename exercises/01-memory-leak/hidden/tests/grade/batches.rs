@@ -48,6 +48,7 @@ pub async fn headers(cx: &Check) -> Outcome {
     }
     ingest(&hub, large_batch(&fleet[0], b"newer", 100)).await?;
     ingest(&hub, small_batch("oslo", &fleet, 1)).await?;
+    drop(hub.connect(fleet[0].clone()).await);
     same_header(&hub, &fleet[0], b"newer")?;
     same_header(&hub, &fleet[1], &header(1, len))?;
     let unknown = hub.last_header(&"oslo/nobody".into());
@@ -158,6 +159,9 @@ pub async fn alarms(cx: &Check) -> Outcome {
         );
     }
     cx.measure("kept_for_open_alarms_bytes", held_since(before).await as f64);
+    for site in &sites {
+        open_alarms(&hub, site, &wide_batch(site, &[7, 1903, 3999]).1)?;
+    }
     ingest(&hub, small_batch(&sites[0], &traffic::fleet(&sites[0], 50), 1)).await?;
     open_alarms(&hub, &sites[0], &[])?;
 
