@@ -1,7 +1,7 @@
 //! The check's end of the pipe to its parent.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ impl Channel {
     /// subject nor its children inherit the pipe.
     pub(crate) fn open() -> io::Result<(Channel, Job)> {
         // Duplicates are close-on-exec.
-        let stream = UnixStream::from(OwnedFd::from(io::stdin().as_fd().try_clone_to_owned()?));
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let null = std::fs::File::open("/dev/null")?;
         nix::unistd::dup2_stdin(&null)?;
         let mut line = String::new();
