@@ -9,6 +9,9 @@ use memory_leak_hidden::traffic::{self, message, number};
 
 use crate::observe::{HOUR, held_since, kib, patient_hub, reached, rest, unread};
 
+const RUNTIME_ONLY: &str = "Sessions dropped inside the runtime are cleaned up, those dropped elsewhere are not: Drop \
+                            may run where no runtime exists, so cleanup must not depend on one.";
+
 /// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
@@ -20,12 +23,14 @@ enum End {
 pub async fn only_connected_ones_are_reached(cx: &Check) -> Outcome {
     let hub = patient_hub(cx);
     let mut survivor = hub.connect("oslo/gate-1".into()).await;
+    let mut kept_inside = 0;
     for (end, cycles) in [
         (End::Dropped, 1000),
         (End::WhileReading, 500),
         (End::OnAnotherThread, 500),
     ] {
         cx.stage(format!("{cycles} sessions: {end:?}"));
+        let before = alloc::settled().await;
         for device in traffic::fleet("oslo", 50).iter().cycle().take(cycles) {
             end_session(hub.connect(device.clone()).await, end).await?;
         }
@@ -35,6 +40,17 @@ pub async fn only_connected_ones_are_reached(cx: &Check) -> Outcome {
             ghosts == 0,
             why_ghosts(&hub, end).await,
             "publish claims to reach {ghosts} more sessions than are connected, after {cycles} were dropped ({end:?})"
+        );
+        // What each session leaves behind is a budget's business; here only whether it depends on where it ended.
+        let kept = held_since(before).await / cycles as i64;
+        if end == End::Dropped {
+            kept_inside = kept;
+        }
+        ensure!(
+            kept - kept_inside < 256,
+            RUNTIME_ONLY,
+            "a session leaves {kept_inside} bytes behind when it is dropped inside the runtime, {kept} bytes when it is \
+             dropped {end:?}"
         );
     }
     let heard: Vec<_> = unread(&mut survivor).await.iter().filter_map(number).collect();
@@ -77,8 +93,7 @@ async fn end_session(mut session: Session, end: End) -> Outcome {
 /// What kind of cleanup this is shows in what more time, or another publish, changes.
 async fn why_ghosts(hub: &Hub, end: End) -> &'static str {
     if end == End::OnAnotherThread {
-        return "Sessions dropped inside the runtime are cleaned up, those dropped elsewhere are not: Drop may run where \
-                no runtime exists, so cleanup must not depend on one.";
+        return RUNTIME_ONLY;
     }
     tokio::time::sleep(24 * HOUR).await;
     match reached(hub, "oslo", 1 << 32).await {

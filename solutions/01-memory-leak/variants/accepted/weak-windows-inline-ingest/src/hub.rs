@@ -139,6 +139,7 @@ impl Hub {
             device.timer = Some(stop.drop_guard());
         }
         device.due = Some(Instant::now() + self.shared.cfg.idle_ttl);
+        device.beat.notify_one();
         drop(device);
         Session::new(self.shared.clone(), d, window, unread)
     }
