@@ -1,0 +1,2 @@
+-- Rewrites the table under an exclusive lock: `migrate` sees to it that nobody queues for long before it is granted.
+ALTER TABLE users ADD COLUMN IF NOT EXISTS email_key text GENERATED ALWAYS AS (lower(email)) STORED;
