@@ -4,10 +4,13 @@
 //! - [`traffic`]: the regions, and what others do to the table: sign-up, imports, moderation.
 //! - [`stage`]: a check's database in the states that the contract speaks of, and what the grader asks of it.
 //! - [`deploy`]: a running `migrate` under open transactions, which can be let on, step by step, or killed.
-//! - [`cost`]: what a call costs, and the plan that explains it.
+//! - [`listing`]: walks through pages, and what is wrong with one.
+//! - [`cost`]: what a call costs; [`plan_log`]: the plan that explains it.
 
 pub mod cost;
 pub mod deploy;
+pub mod listing;
+pub mod plan_log;
 pub mod stage;
 pub mod traffic;
 
