@@ -41,7 +41,7 @@ pub async fn of_calls<T>(
             worst.blocks = blocks;
             worst.execution = execution;
         }
-        if worst.blocks > 10 * limit_blocks {
+        if worst.blocks > limit_blocks.saturating_mul(10) {
             break;
         }
     }

@@ -7,8 +7,10 @@ use crate::subject::{Cursor, Directory, Page, Status};
 
 const SKIPPED: &str = "Whoever shares a moment with the last of a page is skipped: a moment is no total order, so a page \
                        has to go on after the moment and the id.";
-const ORDER: &str = "The order is the moment, then the id, both descending; without the id equal moments come as they like.";
-const TWICE: &str = "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
+const ORDER: &str =
+    "The order is the moment, then the id, both descending; without the id equal moments come as they like.";
+const TWICE: &str =
+    "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
 
 /// One page, read with care.
 pub async fn page(
@@ -22,9 +24,15 @@ pub async fn page(
         .await
         .or_observed("list_active failed")?;
     if users.len() > limit as usize {
-        return Err(Failure::new(format!("{} users on a page of {limit}", users.len())));
+        return Err(Failure::new(format!(
+            "{} users on a page of {limit}",
+            users.len()
+        )));
     }
-    if let Some(user) = users.iter().find(|user| user.status != Status::Active || user.region != region) {
+    if let Some(user) = users
+        .iter()
+        .find(|user| user.status != Status::Active || user.region != region)
+    {
         return Err(Failure::new(format!(
             "user {} of `{}`, {}, is listed as active in `{region}`",
             user.id, user.region, user.status
@@ -63,24 +71,51 @@ pub fn same(expected: &[Listed], listed: &[Listed], what: &str) -> Result<(), Fa
     let ids = |users: &[Listed]| -> HashSet<i64> { users.iter().map(|user| user.id).collect() };
     let (wanted, got) = (ids(expected), ids(listed));
     let missing: Vec<&Listed> = expected.iter().filter(|user| !got.contains(&user.id)).collect();
-    let at = expected.iter().zip(listed).position(|(one, other)| one != other).unwrap_or(0);
-    let told = format!("{what}: {} users listed, {} expected", listed.len(), expected.len());
+    let at = expected
+        .iter()
+        .zip(listed)
+        .position(|(one, other)| one != other)
+        .unwrap_or(0);
+    let told = format!(
+        "{what}: {} users listed, {} expected",
+        listed.len(),
+        expected.len()
+    );
     if let Some(first) = missing.first() {
-        let tied = expected.iter().any(|user| user.id != first.id && user.moment_us == first.moment_us);
-        let failure = Failure::new(format!("{told}; {} missing, the first is {}", missing.len(), first.id));
+        let tied = expected
+            .iter()
+            .any(|user| user.id != first.id && user.moment_us == first.moment_us);
+        let failure = Failure::new(format!(
+            "{told}; {} missing, the first is {}",
+            missing.len(),
+            first.id
+        ));
         return Err(if tied { failure.because(SKIPPED) } else { failure });
     }
     if listed.len() > got.len() {
-        return Err(Failure::new(format!("{told}; {} of them twice", listed.len() - got.len())));
+        return Err(Failure::new(format!(
+            "{told}; {} of them twice",
+            listed.len() - got.len()
+        )));
     }
     if got.len() > wanted.len() {
-        return Err(Failure::new(format!("{told}; {} do not belong there", got.len() - wanted.len())));
+        return Err(Failure::new(format!(
+            "{told}; {} do not belong there",
+            got.len() - wanted.len()
+        )));
     }
     let (want, have) = (&expected[at], &listed[at]);
-    let failure = Failure::new(format!("{what}: in place {at} user {} was expected and {} came", want.id, have.id))
-        .evidence(format!("expected {want:?}"))
-        .evidence(format!("listed   {have:?}"));
-    Err(if want.id == have.id { failure } else { failure.because(ORDER) })
+    let failure = Failure::new(format!(
+        "{what}: in place {at} user {} was expected and {} came",
+        want.id, have.id
+    ))
+    .evidence(format!("expected {want:?}"))
+    .evidence(format!("listed   {have:?}"));
+    Err(if want.id == have.id {
+        failure
+    } else {
+        failure.because(ORDER)
+    })
 }
 
 /// Compares a walk during which others came and went with those who were active from its first page to its last.
@@ -88,11 +123,20 @@ pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), F
     let mut seen = HashSet::new();
     if let Some(twice) = listed.iter().find(|user| !seen.insert(user.id)) {
         let times = listed.iter().filter(|user| user.id == twice.id).count();
-        return Err(Failure::new(format!("{what}: user {} was listed {times} times", twice.id)).because(TWICE));
+        return Err(
+            Failure::new(format!("{what}: user {} was listed {times} times", twice.id)).because(TWICE),
+        );
     }
-    let missing: Vec<i64> = constant.iter().map(|user| user.id).filter(|id| !seen.contains(id)).collect();
+    let missing: Vec<i64> = constant
+        .iter()
+        .map(|user| user.id)
+        .filter(|id| !seen.contains(id))
+        .collect();
     if let Some(first) = missing.first() {
-        let observed = format!("{what}: {} users were never listed, the first is {first}", missing.len());
+        let observed = format!(
+            "{what}: {} users were never listed, the first is {first}",
+            missing.len()
+        );
         return Err(Failure::new(observed).because(TWICE));
     }
     Ok(())

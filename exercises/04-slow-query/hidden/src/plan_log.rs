@@ -36,7 +36,10 @@ impl PlanLog {
     fn add(&self, notice: &str) {
         if let Some((_duration, plan)) = notice.split_once(PLAN) {
             let plan = plan.trim().to_owned();
-            self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
+            self.plans
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(plan);
         }
     }
 }

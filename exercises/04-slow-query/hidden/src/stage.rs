@@ -1,4 +1,5 @@
 use std::fmt::Display;
+use std::sync::Arc;
 
 use harness::postgres::{PgTap, Postgres};
 use harness::{Check, Failure, OrObserved};
@@ -11,7 +12,7 @@ use crate::traffic;
 
 /// A check's database and the grader's session on it, past the tap.
 pub struct Stage {
-    pub pg: Postgres,
+    pub pg: Arc<Postgres>,
     pub admin: Client,
 }
 
@@ -37,6 +38,8 @@ impl Stage {
         let seed = include_str!("../seed.sql").replace(":rows", &rows.to_string());
         let script = format!(
             "DROP OWNED BY \"{role}\" CASCADE;
+             DROP SCHEMA IF EXISTS public CASCADE;
+             CREATE SCHEMA public AUTHORIZATION \"{role}\";
              SET SESSION AUTHORIZATION \"{role}\";
              {seed}
              UPDATE users SET created_at = date_trunc('month', created_at) WHERE status = 'active' AND id % 3 = 0;
@@ -52,14 +55,15 @@ impl Stage {
 
     /// A pool as a replica of the service has it.
     pub async fn pool(&self, connections: u32) -> Result<PgPool, Failure> {
-        let options = PgPoolOptions::new().max_connections(connections);
-        options.connect(&self.pg.url()).await.map_err(ours)
+        connect(&self.pg.url(), connections).await.map_err(ours)
     }
 
     /// Deploys the subject.
     pub async fn migrate(&self) -> Result<(), Failure> {
         let pool = self.pool(2).await?;
-        subject::migrate(&pool).await.or_observed("migrate failed on the restored dump")?;
+        subject::migrate(&pool)
+            .await
+            .or_observed("migrate failed on the restored dump")?;
         pool.close().await;
         Ok(())
     }
@@ -76,7 +80,10 @@ impl Stage {
     }
 
     pub async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
-        self.admin.query(sql).await.or_observed(format_args!("`{sql}` failed"))
+        self.admin
+            .query(sql)
+            .await
+            .or_observed(format_args!("`{sql}` failed"))
     }
 
     /// The one value that `sql` answers with.
@@ -111,6 +118,14 @@ impl Stage {
         let users: Option<Vec<Listed>> = rows.iter().map(read).collect();
         users.ok_or_else(|| ours("an active user cannot be read"))
     }
+}
+
+/// A pool of so many connections at most.
+pub async fn connect(url: &str, connections: u32) -> sqlx::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .connect(url)
+        .await
 }
 
 /// An active user as a listing shows it.
