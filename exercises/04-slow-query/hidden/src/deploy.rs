@@ -44,24 +44,10 @@ impl Deploy {
         let (told, outcome) = oneshot::channel();
         let (alive, killed) = oneshot::channel::<()>();
         let url = stage.pg.url();
-        let run = async move {
-            let pool = stage::connect(&url, 2).await.map_err(|error| error.to_string())?;
-            tokio::select! {
-                outcome = subject::migrate(&pool) => {
-                    pool.close().await;
-                    outcome.map_err(|error| error.to_string())
-                }
-                _ = killed => Err("killed".to_owned()),
-            }
-        };
         std::thread::Builder::new()
             .name("deploy".to_owned())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let outcome = runtime
-                    .map_err(|error| error.to_string())
-                    .and_then(|runtime| runtime.block_on(run));
-                told.send(outcome).ok();
+                told.send(run(&url, killed)).ok();
             })
             .map_err(ours)?;
         Ok(Deploy {
@@ -149,6 +135,21 @@ impl Deploy {
         })
         .await
     }
+}
+
+/// On the deploy's own thread, so that its future need not be one that can move between threads.
+fn run(url: &str, killed: oneshot::Receiver<()>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(async {
+        let pool = stage::connect(url, 2).await.map_err(|error| error.to_string())?;
+        tokio::select! {
+            outcome = subject::migrate(&pool) => {
+                pool.close().await;
+                outcome.map_err(|error| error.to_string())
+            }
+            _ = killed => Err("killed".to_owned()),
+        }
+    })
 }
 
 fn gave_up(stage: &Stage) -> u64 {

@@ -42,7 +42,8 @@ impl Stage {
              CREATE SCHEMA public AUTHORIZATION \"{role}\";
              SET SESSION AUTHORIZATION \"{role}\";
              {seed}
-             UPDATE users SET created_at = date_trunc('month', created_at) WHERE status = 'active' AND id % 3 = 0;
+             UPDATE users SET created_at = date_trunc('month', created_at) + interval '7 microseconds'
+             WHERE status = 'active' AND id % 3 = 0;
              RESET SESSION AUTHORIZATION;"
         );
         self.admin.execute(&script).await.map_err(ours)?;

@@ -1,5 +1,5 @@
 use sqlx::migrate::Migrate;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgPool};
 
 pub use sqlx::migrate::MigrateError;
 
@@ -8,30 +8,26 @@ const LOCK_TIMEOUT: &str = "55P03";
 
 /// Runs every migration under `migrations/` that this database has not recorded yet.
 ///
-/// Some of them need the table for a moment to themselves. While one waits for that, every writer queues behind it, so it
-/// waits for 300 ms at most, lets the queue pass, and tries again.
+/// One of them needs the table to itself. While it waits for that, every writer queues behind it, so it waits for 300 ms at
+/// most; then the queue passes, and it is tried again.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    drop_half_built_indices(pool).await?;
     let mut conn = pool.acquire().await?.detach();
-    conn.lock().await?;
-    drop_half_built_indices(&mut conn).await?;
     loop {
-        conn.execute("SET lock_timeout = '300ms'").await?;
         match sqlx::migrate!().run(&mut conn).await {
             Err(error) if gave_up_waiting(&error) => {
                 conn.execute("SELECT pg_sleep(0.2)").await?;
             }
             outcome => {
                 outcome?;
-                break;
+                return Ok(conn.close().await?);
             }
         }
     }
-    conn.close().await?;
-    Ok(())
 }
 
 fn gave_up_waiting(error: &MigrateError) -> bool {
-    let (MigrateError::ExecuteMigration(error, _) | MigrateError::Execute(error)) = error else {
+    let MigrateError::ExecuteMigration(error, _) = error else {
         return false;
     };
     error
@@ -39,17 +35,20 @@ fn gave_up_waiting(error: &MigrateError) -> bool {
         .is_some_and(|error| error.code().as_deref() == Some(LOCK_TIMEOUT))
 }
 
-/// Under the migrations' lock: an index that another deploy is building right now is invalid too.
-async fn drop_half_built_indices(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Under the migrations' lock, because an index that another deploy is building right now is invalid as well.
+async fn drop_half_built_indices(pool: &PgPool) -> Result<(), MigrateError> {
+    // A session of its own: the lock ends with it, so that an error cannot leave it behind on a pooled connection.
+    let mut conn = pool.acquire().await?.detach();
+    conn.lock().await?;
     let drops: Vec<String> = sqlx::query_scalar(
         "SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %s', indexrelid::regclass)
          FROM pg_index
          WHERE indrelid = to_regclass('users') AND NOT indisvalid",
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(&mut conn)
     .await?;
     for drop in drops {
         conn.execute(AssertSqlSafe(drop)).await?;
     }
-    Ok(())
+    Ok(conn.close().await?)
 }

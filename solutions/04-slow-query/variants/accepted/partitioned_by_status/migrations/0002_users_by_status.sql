@@ -1,5 +1,6 @@
 -- One partition holds everybody who is active. The swap needs the table to itself; `migrate` sees to it that nobody queues
 -- for long before that is granted.
+SET LOCAL lock_timeout = '300ms';
 LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE users RENAME TO users_before;
