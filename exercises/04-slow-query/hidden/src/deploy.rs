@@ -158,7 +158,7 @@ fn gave_up(stage: &Stage) -> u64 {
 }
 
 /// A statement as one line of evidence.
-fn one_line(statement: &str) -> String {
+pub fn one_line(statement: &str) -> String {
     let lines = statement
         .lines()
         .map(str::trim)
@@ -186,6 +186,13 @@ impl Writer {
                 "a sign-up failed during the deploy: {error}"
             ))),
         }
+    }
+
+    /// The one who comes when nothing is in the way.
+    pub async fn first(stage: &Stage, email: &str) -> Result<Writer, Failure> {
+        Writer::open(stage, email)
+            .await?
+            .or_observed("a sign-up had to wait although nothing was deployed")
     }
 
     pub async fn commit(mut self) -> Result<(), Failure> {

@@ -1,17 +1,9 @@
 //! From a plan to the misconception behind it, as far as a plan tells.
 
-/// Which call a plan belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    FirstPage,
-    /// A page that is dear although the first one is not.
-    DeepPage,
-    Count,
-    Address,
-}
+use crate::cost::Call;
 
 /// The sentence to be printed beside the plan of a call that read too much.
-pub fn of_plan(call: Call, plan: &str) -> &'static str {
+pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
     let has = |words: &str| plan.contains(words);
     let conditions = |column: &str| {
         let compared = |line: &&str| line.contains("Index Cond:") && line.contains(&format!("({column} "));
@@ -19,13 +11,20 @@ pub fn of_plan(call: Call, plan: &str) -> &'static str {
     };
     let whole_table = has("Seq Scan on ");
     match call {
-        Call::DeepPage => "Deep pages re-read all previous rows: a page has to begin where the last one ended, not after a \
-                           number of rows.",
-        Call::Address if has("~~*") => {
+        // With an index for the order, what makes a deep page dear is how it is reached.
+        Call::Page { after: Some(_), .. }
+            if !whole_table && !has("Sort Key:") && !has("Rows Removed by Filter") =>
+        {
+            "Deep pages re-read all previous rows: a page has to begin where the last one ended, not after a \
+                           number of rows."
+        }
+        Call::Address { .. } if has("~~*") => {
             "ILIKE is a pattern match, which no B-tree answers; compare lower(email), and index that expression."
         }
-        Call::Address => "The predicate is on an expression, and an index on the bare column knows nothing about it; index \
-                          that expression.",
+        Call::Address { .. } => {
+            "The predicate is on an expression, and an index on the bare column knows nothing about it; index \
+                          that expression."
+        }
         _ if whole_table && has("(status)::text") => {
             "An index on status knows nothing about status::text; compare the enum with an enum."
         }

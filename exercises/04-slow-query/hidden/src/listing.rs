@@ -1,8 +1,8 @@
 use std::collections::HashSet;
 
-use harness::{Failure, OrObserved};
+use harness::{Failure, OrObserved, ensure};
 
-use crate::stage::Listed;
+use crate::stage::{Listed, Stage};
 use crate::subject::{Cursor, Directory, Page, Status};
 
 const SKIPPED: &str = "Whoever shares a moment with the last of a page is skipped: a moment is no total order, so a page \
@@ -50,9 +50,17 @@ pub async fn walk(
 ) -> Result<Vec<Listed>, Failure> {
     let mut listed: Vec<Listed> = Vec::new();
     let mut after = None;
+    let mut short = None;
     for replica in replicas.iter().cycle() {
         let (users, next) = page(replica, region, after, limit).await?;
         let nobody = users.is_empty();
+        if let Some(short) = short.filter(|_| !nobody) {
+            let observed = format!("a page of {limit} held {short} users, and the next one held more");
+            return Err(
+                Failure::new(observed).because("A page is only shorter than asked for when nobody is left.")
+            );
+        }
+        short = (users.len() < limit as usize).then_some(users.len());
         listed.extend(users);
         match next {
             Some(cursor) if !nobody => after = Some(cursor),
@@ -138,6 +146,46 @@ pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), F
             missing.len()
         );
         return Err(Failure::new(observed).because(TWICE));
+    }
+    Ok(())
+}
+
+pub const STALE: &str =
+    "An answer that was kept, in memory or in a materialized view, does not know what others have written.";
+
+/// Every replica lists and counts what is in the table.
+pub async fn shows(
+    stage: &mut Stage,
+    replicas: &[&Directory],
+    region: &str,
+    after: &str,
+) -> Result<(), Failure> {
+    let expected = stage.active(region).await?;
+    for replica in replicas {
+        let (listed, _) = page(replica, region, None, 5_000).await?;
+        ensure!(
+            listed == expected,
+            STALE,
+            "after {after} {} users are listed in `{region}`, {} are active",
+            listed.len(),
+            expected.len()
+        );
+        let (first, _) = page(replica, region, None, 5).await?;
+        ensure!(
+            first == expected[..5],
+            STALE,
+            "after {after} the first five of `{region}` are others"
+        );
+        let count = replica
+            .count_active(region)
+            .await
+            .or_observed("count_active failed")?;
+        ensure!(
+            usize::try_from(count) == Ok(expected.len()),
+            STALE,
+            "after {after} {count} users are counted in `{region}`, {} are active",
+            expected.len()
+        );
     }
     Ok(())
 }

@@ -119,7 +119,34 @@ impl Stage {
         let users: Option<Vec<Listed>> = rows.iter().map(read).collect();
         users.ok_or_else(|| ours("an active user cannot be read"))
     }
+
+    /// Indices that cost every write and serve no query.
+    pub async fn invalid_indices(&mut self) -> Result<Vec<String>, Failure> {
+        let sql =
+            format!("SELECT i.indexrelid::regclass {INDEX_OF_OURS} AND NOT (indisvalid AND indisready)");
+        let rows = self.ask(&sql).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.text(0).map(str::to_owned))
+            .collect())
+    }
+
+    /// What every index is on, whatever it is called.
+    pub async fn indices(&mut self) -> Result<Vec<String>, Failure> {
+        let sql = format!(
+            "SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON ', 'INDEX ON ') AS definition {INDEX_OF_OURS} ORDER BY 1"
+        );
+        let rows = self.ask(&sql).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.text(0).map(str::to_owned))
+            .collect())
+    }
 }
+
+/// Every index that is not the system's.
+pub const INDEX_OF_OURS: &str = "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                             WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
 /// A pool of so many connections at most.
 pub async fn connect(url: &str, connections: u32) -> sqlx::Result<PgPool> {

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use harness::{Check, Failure, OrObserved, check, ensure};
-use slow_query_hidden::cost::{self, Cost};
-use slow_query_hidden::deploy::{Deploy, Step, Writer};
-use slow_query_hidden::listing::{page, same, walk, whole};
-use slow_query_hidden::stage::{Listed, Stage};
-use slow_query_hidden::subject::{Directory, Error, Status, User};
-use slow_query_hidden::traffic::{REGIONS, moderate};
+use harness::{Check, OrObserved, check, ensure};
+use slow_query_hidden::cost::{Bill, Call, EXECUTIONS};
+use slow_query_hidden::deploy::Deploy;
+use slow_query_hidden::listing::{STALE, page, same, shows, walk, whole};
+use slow_query_hidden::ordeal;
+use slow_query_hidden::stage::{INDEX_OF_OURS, Listed, Stage};
+use slow_query_hidden::subject::{Error, Status};
+use slow_query_hidden::traffic::{REGIONS, addresses, ids, moderate};
 
 /// Users of the small table: more than a hundred active ones in each region, and milliseconds to build an index on.
 const SMALL: u32 = 20_000;
 
 /// Users of the table that deploys are tried on.
 const TINY: u32 = 2_000;
-
-/// Users of the seed.
-const GROWN: i64 = 500_000;
 
 #[test]
 fn every_active_user_is_listed_newest_first() {
@@ -152,41 +150,6 @@ fn changes_show_in_the_next_call() {
     });
 }
 
-const STALE: &str =
-    "An answer that was kept, in memory or in a materialized view, does not know what others have written.";
-
-/// Every replica lists and counts what is in the table.
-async fn shows(stage: &mut Stage, replicas: &[&Directory], region: &str, after: &str) -> Result<(), Failure> {
-    let expected = stage.active(region).await?;
-    for replica in replicas {
-        let (listed, _) = page(replica, region, None, 5_000).await?;
-        ensure!(
-            listed == expected,
-            STALE,
-            "after {after} {} users are listed in `{region}`, {} are active",
-            listed.len(),
-            expected.len()
-        );
-        let (first, _) = page(replica, region, None, 5).await?;
-        ensure!(
-            first == expected[..5],
-            STALE,
-            "after {after} the first five of `{region}` are others"
-        );
-        let count = replica
-            .count_active(region)
-            .await
-            .or_observed("count_active failed")?;
-        ensure!(
-            usize::try_from(count) == Ok(expected.len()),
-            STALE,
-            "after {after} {count} users are counted in `{region}`, {} are active",
-            expected.len()
-        );
-    }
-    Ok(())
-}
-
 #[test]
 fn addresses_match_whole_and_in_any_case() {
     check!(async |cx: &Check| {
@@ -217,7 +180,10 @@ fn addresses_match_whole_and_in_any_case() {
                 address.to_lowercase(),
                 mixed,
             ] {
-                let found = find(&directory, &asked).await?;
+                let found = directory
+                    .find_by_email(&asked)
+                    .await
+                    .or_observed("find_by_email failed")?;
                 ensure!(
                     found.as_ref().is_some_and(|user| user.id == id),
                     "Letters are compared without regard to case, on both sides.",
@@ -227,7 +193,10 @@ fn addresses_match_whole_and_in_any_case() {
         }
         stage.sign_up("eu", "twin@example.com").await?;
         stage.sign_up("us", "Twin@Example.com").await?;
-        let found = find(&directory, "TWIN@example.com").await?;
+        let found = directory
+            .find_by_email("TWIN@example.com")
+            .await
+            .or_observed("find_by_email failed")?;
         ensure!(
             found
                 .as_ref()
@@ -243,7 +212,10 @@ fn addresses_match_whole_and_in_any_case() {
             "",
             " twin@example.com",
         ] {
-            let found = find(&directory, asked).await?;
+            let found = directory
+                .find_by_email(asked)
+                .await
+                .or_observed("find_by_email failed")?;
             ensure!(
                 found.is_none(),
                 "Whole addresses are compared: LIKE and ILIKE read `_` and `%` as wildcards.",
@@ -254,73 +226,13 @@ fn addresses_match_whole_and_in_any_case() {
     });
 }
 
-async fn find(directory: &Directory, address: &str) -> Result<Option<User>, Failure> {
-    directory
-        .find_by_email(address)
-        .await
-        .or_observed("find_by_email failed")
-}
-
 #[test]
 fn sign_ups_go_on_during_a_deploy() {
     check!(async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
-        let mut open = Writer::open(&stage, "writer0@example.org")
-            .await?
-            .or_observed("the first writer had to wait")?;
-        let mut deploy = Deploy::start(&stage)?;
-        for n in 1..=STEPS_MAX {
-            let step = deploy.next_step(&mut stage, &open).await?;
-            cx.note(format!("{step:?}"));
-            if let Step::Ended(_) = step {
-                break;
-            }
-            // The next writer comes before the one that the deploy waits for has gone.
-            let Some(next) = Writer::open(&stage, &format!("writer{n}@example.org")).await? else {
-                return Err(stood_still(&step));
-            };
-            open.commit().await?;
-            open = next;
-            if !matches!(step, Step::Aside { .. }) {
-                break;
-            }
-        }
-        open.commit().await?;
-        deploy
-            .end()
-            .await?
-            .or_observed("migrate failed while people signed up")?;
-        let invalid = invalid_indices(&mut stage).await?;
-        ensure!(
-            invalid.is_empty(),
-            INVALID,
-            "after the deploy these indices are invalid: {invalid:?}"
-        );
-        Ok(())
+        ordeal::while_people_sign_up(cx, &mut stage).await?;
+        ordeal::all_valid(&mut stage, "the deploy").await
     });
-}
-
-/// More waits than any deploy has; after them it is let on in one go.
-const STEPS_MAX: u32 = 40;
-
-fn stood_still(step: &Step) -> Failure {
-    let statement = match step {
-        Step::InLine { statement } | Step::Aside { statement } => statement.as_str(),
-        _ => "a statement that had given up once",
-    };
-    let because = if statement.to_uppercase().contains("DROP INDEX") {
-        "DROP INDEX needs the table to itself: it waits for the open transaction, and every writer queues behind it; use \
-         CONCURRENTLY with `-- no-transaction`."
-    } else if statement.to_uppercase().contains("CREATE INDEX") {
-        "The SHARE lock queues every writer for the length of the build, and before that for as long as any transaction is \
-         open; use CONCURRENTLY with `-- no-transaction`."
-    } else {
-        "Whoever waits for a table lock makes every writer wait behind it; wait for less than a second, give up, try again."
-    };
-    Failure::new(format!(
-        "a sign-up waited for more than a second behind `{statement}`"
-    ))
-    .because(because)
 }
 
 #[test]
@@ -328,103 +240,23 @@ fn a_killed_deploy_can_be_run_again() {
     check!(async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         stage.migrate().await?;
-        let undisturbed = indices(&mut stage).await?;
+        let undisturbed = stage.indices().await?;
 
         stage.restore(TINY).await?;
-        for kill in 1..=KILLS_MAX {
-            if !killed_at_wait(cx, &mut stage, kill).await? {
-                break;
-            }
-        }
-        for again in ["after a kill", "once more"] {
+        ordeal::killed_at_every_wait(cx, &mut stage).await?;
+        for run in ["the deploy after the kills", "one more deploy"] {
             let outcome = Deploy::start(&stage)?.end().await?;
-            outcome.map_err(|error| {
-                Failure::new(format!("migrate, run {again}, failed: {error}")).because(
-                    "CREATE INDEX CONCURRENTLY is not transactional: a killed one leaves its name behind, on an invalid index.",
-                )
-            })?;
-            let invalid = invalid_indices(&mut stage).await?;
-            ensure!(
-                invalid.is_empty(),
-                INVALID,
-                "migrate, run {again}, succeeded and left {invalid:?} invalid"
-            );
-            let now = indices(&mut stage).await?;
+            outcome.or_observed(format_args!("{run} failed"))?;
+            ordeal::all_valid(&mut stage, run).await?;
+            let now = stage.indices().await?;
             ensure!(
                 now == undisturbed,
                 "An index that was cleared away has to be built again, although its migration counts as done.",
-                "migrate, run {again}, left other indices than a deploy that nobody disturbed"
+                "{run} left other indices than a deploy that nobody disturbed: {now:?}"
             );
         }
         Ok(())
     });
-}
-
-/// More kills than any deploy has places for.
-const KILLS_MAX: u32 = 24;
-
-const INVALID: &str = "A killed CREATE INDEX CONCURRENTLY leaves an invalid index, and IF NOT EXISTS takes it for done: it is \
-                       paid for by every write and used by no query.";
-
-/// Starts a deploy and kills it when it waits for the `wait`-th time; false when it ended before.
-async fn killed_at_wait(cx: &Check, stage: &mut Stage, wait: u32) -> Result<bool, Failure> {
-    let writer = |n| format!("writer{wait}.{n}@example.org");
-    let mut open = Writer::open(stage, &writer(0))
-        .await?
-        .or_observed("the first writer had to wait")?;
-    let mut deploy = Deploy::start(stage)?;
-    for n in 1..=wait {
-        let step = deploy.next_step(stage, &open).await?;
-        if let Step::Ended(outcome) = step {
-            open.commit().await?;
-            outcome.or_observed("migrate failed when it was run after a kill")?;
-            return Ok(false);
-        }
-        if n == wait {
-            cx.note(format!("kill {wait}: {step:?}"));
-            deploy.kill(stage).await?;
-            open.commit().await?;
-            return Ok(true);
-        }
-        if !matches!(step, Step::Aside { .. }) {
-            break;
-        }
-        let next = Writer::open(stage, &writer(n))
-            .await?
-            .or_observed("a writer had to wait")?;
-        open.commit().await?;
-        open = next;
-    }
-    open.commit().await?;
-    deploy
-        .end()
-        .await?
-        .or_observed("migrate failed when it was run after a kill")?;
-    Ok(false)
-}
-
-const INDEX_OF_OURS: &str = "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                             WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
-
-async fn invalid_indices(stage: &mut Stage) -> Result<Vec<String>, Failure> {
-    let sql = format!("SELECT i.indexrelid::regclass {INDEX_OF_OURS} AND NOT (indisvalid AND indisready)");
-    let rows = stage.ask(&sql).await?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| row.text(0).map(str::to_owned))
-        .collect())
-}
-
-/// What every index is on, whatever it is called.
-async fn indices(stage: &mut Stage) -> Result<Vec<String>, Failure> {
-    let sql = format!(
-        "SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON ', 'INDEX ON ') AS definition {INDEX_OF_OURS} ORDER BY 1"
-    );
-    let rows = stage.ask(&sql).await?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| row.text(0).map(str::to_owned))
-        .collect())
 }
 
 #[test]
@@ -475,68 +307,29 @@ fn lookups_answer_on_the_grown_table() {
             expected.len()
         );
 
-        let first_page = cost::of_calls(&stage, BLOCKS_PAGE, async |_| {
-            directory.list_active(region, None, 50).await
-        })
+        let (emails, ids) = (addresses(cx, &mut stage).await?, ids(cx, EXECUTIONS + 1));
+        let mut bill = Bill::new(cx, &mut stage, &directory);
+        bill.blocks("first_page_blocks", Call::Page { region, after: None }, 200)
+            .await?;
+        bill.blocks(
+            "page_51_blocks",
+            Call::Page {
+                region,
+                after: Some(&deep),
+            },
+            200,
+        )
         .await?;
-        let page_51 = cost::of_calls(&stage, BLOCKS_PAGE, async |_| {
-            directory.list_active(region, Some(deep.clone()), 50).await
-        })
-        .await?;
-        let count = cost::of_calls(&stage, BLOCKS_COUNT, async |_| {
-            directory.count_active(region).await
-        })
-        .await?;
-        let addresses = addresses(cx, &mut stage).await?;
-        let address = cost::of_calls(&stage, BLOCKS_ADDRESS, async |n| {
-            directory.find_by_email(&addresses[n as usize]).await
-        })
-        .await?;
-        let status = cost::of_calls(&stage, u64::MAX, async |n| {
-            let status = if n % 2 == 0 {
-                Status::Active
-            } else {
-                Status::Pending
-            };
-            directory.set_status(expected[n as usize].id, status).await
-        })
-        .await?;
-        let bio = cost::of_calls(&stage, u64::MAX, async |n| {
-            directory
-                .set_bio(expected[n as usize].id, "Here since the beginning.")
-                .await
-        })
-        .await?;
-
-        cx.measure("first_page_blocks", first_page.blocks as f64);
-        cx.measure("page_51_blocks", page_51.blocks as f64);
-        cx.measure("count_blocks", count.blocks as f64);
-        cx.measure("address_blocks", address.blocks as f64);
-        let statements = [first_page, page_51, count, address, status, bio].map(|cost: Cost| cost.statements);
-        cx.measure(
+        bill.blocks("count_blocks", Call::Count { region }, 500).await?;
+        bill.blocks("address_blocks", Call::Address { emails: &emails }, 50)
+            .await?;
+        bill.statements(
             "call_statements",
-            statements.into_iter().max().unwrap_or(0) as f64,
-        );
+            &[Call::Status { ids: &ids }, Call::Bio { ids: &ids }],
+        )
+        .await?;
         Ok(())
     });
-}
-
-const BLOCKS_PAGE: u64 = 200;
-const BLOCKS_COUNT: u64 = 60;
-const BLOCKS_ADDRESS: u64 = 20;
-
-/// Addresses to look up: every other one is nobody's.
-async fn addresses(cx: &Check, stage: &mut Stage) -> Result<Vec<String>, Failure> {
-    let mut rng = cx.rng("addresses");
-    let mut addresses = Vec::new();
-    for n in 0..=cost::EXECUTIONS {
-        let id = rng.i64(1..=GROWN);
-        let email: String = stage
-            .ask_one(&format!("SELECT upper(email) FROM users WHERE id = {id}"))
-            .await?;
-        addresses.push(if n % 2 == 0 { email } else { format!("no.{email}") });
-    }
-    Ok(addresses)
 }
 
 #[test]
@@ -545,21 +338,11 @@ fn updates_land_on_the_grown_table() {
         let mut stage = Stage::grown(cx).await?;
         stage.migrate().await?;
         stage.vacuum().await?;
-        let indices_bytes: u64 = stage
-            .pg
-            .sizes()
-            .await?
-            .iter()
-            .filter(|relation| relation.index_of.is_some())
-            .map(|relation| relation.size_bytes)
-            .sum();
+        let mut indices = stage.pg.sizes().await?;
+        indices.retain(|relation| relation.index_of.is_some());
         let directory = stage.replica(1).await?;
 
-        let mut rng = cx.rng("users");
-        let mut ids = BTreeSet::new();
-        while ids.len() < 500 {
-            ids.insert(rng.i64(1..=GROWN));
-        }
+        let ids = ids(cx, 500);
         let mut writes = stage.pg.index_writes().await?;
         // Longer than what it replaces, so that hardly any page has room for it: an update that stays on its page leaves
         // the indices alone.
@@ -583,7 +366,29 @@ fn updates_land_on_the_grown_table() {
 
         let entries: u64 = written.iter().map(|write| write.entries).sum();
         cx.measure("index_entries_per_update", entries as f64 / ids.len() as f64);
-        cx.measure("index_mb", indices_bytes as f64 / 1e6);
+        let told = written.iter().map(|write| {
+            format!(
+                "{}: {} entries for {} updates",
+                write.index,
+                write.entries,
+                ids.len()
+            )
+        });
+        cx.explain(
+            "index_entries_per_update",
+            "Each index is one more entry for every update; keep those that a statement uses.",
+            told,
+        );
+        let bytes: u64 = indices.iter().map(|index| index.size_bytes).sum();
+        cx.measure("index_mb", bytes as f64 / 1e6);
+        let told = indices
+            .iter()
+            .map(|index| format!("{}: {:.1} MB", index.name, index.size_bytes as f64 / 1e6));
+        cx.explain(
+            "index_mb",
+            "Reads are fast and every write pays for it: what an index covers is stored and written twice.",
+            told,
+        );
         Ok(())
     });
 }
