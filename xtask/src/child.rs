@@ -324,7 +324,13 @@ impl Output {
         let own = |line: &'_ str| line.split_once(" ... ").map_or(line, |(_, rest)| rest).to_owned();
         let lines: Vec<String> = text
             .lines()
-            .map(|line| if line.starts_with("test ") { own(line) } else { line.to_owned() })
+            .map(|line| {
+                if line.starts_with("test ") {
+                    own(line)
+                } else {
+                    line.to_owned()
+                }
+            })
             .filter(|line| !line.trim().is_empty() && !line.starts_with("running "))
             .collect();
         let from = lines.len().saturating_sub(OUTPUT_LINES_TOLD);
