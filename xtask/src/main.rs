@@ -1,1 +1,49 @@
-fn main() {}
+//! The command line of the workbook: `cargo xtask`.
+//!
+//! This file only dispatches; [`flags`] holds all flags, and each command has a file of its own name.
+
+mod catalogue;
+mod child;
+mod compile;
+mod errors;
+mod evidence;
+mod flags;
+mod grade;
+mod list;
+mod manifest;
+mod progress;
+mod score;
+mod terminal;
+mod transcript;
+mod workbook;
+
+use clap::Parser;
+use flags::{Command, Flags};
+use verdict::ExitCode;
+
+fn main() -> std::process::ExitCode {
+    let flags = Flags::parse();
+    // One thread: a child whose parent thread ends is killed with it, and this one ends last.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: failed to start the runtime: {error}");
+            return ExitCode::Environment.into();
+        }
+    };
+    match runtime.block_on(dispatch(flags)) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("{}", errors::rendered(&error));
+            errors::exit_code(&error).into()
+        }
+    }
+}
+
+async fn dispatch(flags: Flags) -> anyhow::Result<ExitCode> {
+    let workbook = workbook::Workbook::find()?;
+    match flags.command.unwrap_or_default() {
+        Command::List(list) => list::run(&workbook, &list),
+        Command::Grade(grade) => grade::run(&workbook, &grade).await,
+    }
+}

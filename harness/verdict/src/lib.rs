@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What crosses process boundaries, and nothing else. Read in this order:
+//!
+//! - [`Verdict`]: the four words that a check, a budget and a scenario can end with.
+//! - [`wire`]: what `xtask` and a check's process say to each other over the check's pipe.
+//! - [`report`]: the object that `grade --format json` prints.
+//! - [`exit`]: what the exit codes mean.
+
+pub mod exit;
+pub mod report;
+mod verdict;
+pub mod wire;
+
+pub use exit::ExitCode;
+pub use verdict::Verdict;

@@ -1,0 +1,130 @@
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use verdict::wire::{Event, Job};
+
+use crate::channel::Channel;
+use crate::{Outcome, alloc};
+
+/// Call sites told per metric.
+const SITES_TOLD: usize = 3;
+
+/// What a check is given.
+pub struct Check {
+    pub(crate) job: Job,
+    pub(crate) harness: Handle,
+    channel: Channel,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Check {
+    pub(crate) fn new(job: Job, harness: Handle, channel: Channel) -> Check {
+        Check {
+            job,
+            harness,
+            channel,
+            notes: Mutex::default(),
+        }
+    }
+
+    /// The run's seed; `--seed` gives it again.
+    pub fn seed(&self) -> u64 {
+        self.job.seed
+    }
+
+    /// A generator that depends on the seed and on `stream` only, so that a new draw elsewhere changes nothing here.
+    pub fn rng(&self, stream: &str) -> fastrand::Rng {
+        let mut hasher = DefaultHasher::new();
+        (self.job.seed, stream).hash(&mut hasher);
+        fastrand::Rng::with_seed(hasher.finish())
+    }
+
+    /// One of `choices`, by the seed, so that nobody can tune to a visible constant. Noted as evidence.
+    ///
+    /// # Panics
+    /// When there is no choice.
+    pub fn draw<T: Copy + std::fmt::Debug>(&self, label: &str, choices: &[T]) -> T {
+        let chosen = choices[self.rng(label).usize(..choices.len())];
+        self.note(format!("{label} in this run: {chosen:?}"));
+        chosen
+    }
+
+    /// Records a budget's figure, in the unit that the manifest gives for `metric`.
+    pub fn measure(&self, metric: &str, value: f64) {
+        self.channel.say(Event::Measured {
+            metric: metric.to_owned(),
+            value,
+        });
+        if self.job.sites {
+            let sites = alloc::sites::top(metric.ends_with("_bytes"), SITES_TOLD);
+            self.channel.say(Event::Sites {
+                metric: metric.to_owned(),
+                sites,
+            });
+        }
+    }
+
+    /// A line of evidence, shown when the check does not pass.
+    pub fn note(&self, line: impl Into<String>) {
+        if let Ok(mut notes) = self.notes.lock() {
+            notes.push(line.into());
+        }
+    }
+
+    /// What the check is about to do; a check that hangs is reported with its last stage.
+    pub fn stage(&self, doing: impl Into<String>) {
+        self.channel.say(Event::Stage { doing: doing.into() });
+    }
+
+    /// Runs `future` on the harness's own thread, outside the subject's runtime and outside the allocation counts: for
+    /// stub servers and anything else that belongs to the grader. It ends when the returned handle is dropped.
+    pub fn harness_spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> HarnessTask<T> {
+        HarnessTask {
+            task: self.harness.spawn(future),
+        }
+    }
+
+    /// The harness's own runtime, for what has to be built on it.
+    pub fn harness_handle(&self) -> &Handle {
+        &self.harness
+    }
+
+    /// Judges what can only be judged once the subject is gone.
+    pub(crate) async fn finish(&self) -> Outcome {
+        Ok(())
+    }
+
+    pub(crate) fn say(&self, event: Event) {
+        self.channel.say(event);
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.lock().map(|notes| notes.clone()).unwrap_or_default()
+    }
+}
+
+/// A task on the harness's thread; dropping it ends the task.
+#[must_use = "dropping it ends the task"]
+#[derive(Debug)]
+pub struct HarnessTask<T> {
+    task: JoinHandle<T>,
+}
+
+impl<T> HarnessTask<T> {
+    /// The task's output; `None` when it panicked.
+    pub async fn join(mut self) -> Option<T> {
+        (&mut self.task).await.ok()
+    }
+}
+
+impl<T> Drop for HarnessTask<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,157 @@
+//! A check without `xtask`: `cargo test`, `cargo nextest`, an editor's run button.
+//!
+//! The test starts its own program again as a child for the one check, with the same deadline, takes servers from the
+//! state file of `cargo xtask services up`, and panics with the report when the check did not pass. Budgets are not
+//! judged here.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use verdict::Verdict;
+use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, PostgresJob, VERSION};
+
+use crate::Spec;
+
+pub(crate) fn run(name: &str, spec: Spec) {
+    let judgement = match run_child(name, spec) {
+        Ok(judgement) => judgement,
+        Err(error) => panic!("failed to run {name} in a process of its own: {error}"),
+    };
+    eprintln!(
+        "{name}: {} (budgets are judged by `cargo xtask grade`)",
+        judgement.verdict
+    );
+    if judgement.verdict != Verdict::Pass {
+        panic!("{}", told(&judgement));
+    }
+}
+
+fn told(judgement: &Judgement) -> String {
+    let mut text = format!("{}\n  observed  {}", judgement.verdict, judgement.observed);
+    if let Some(because) = &judgement.because {
+        text.push_str(&format!("\n  because   {because}"));
+    }
+    for line in &judgement.evidence {
+        text.push_str(&format!("\n  evidence  {line}"));
+    }
+    text
+}
+
+fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args([name, "--exact", "--nocapture", "--include-ignored"])
+        .env(CHECK_VARIABLE, name)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .process_group(0)
+        .spawn()?;
+    let nonce = format!(
+        "{:032x}",
+        u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))
+    );
+    let job = Job {
+        version: VERSION,
+        nonce: nonce.clone(),
+        seed: seed(),
+        sites: false,
+        postgres: postgres(name),
+    };
+    let mut line = serde_json::to_vec(&job)?;
+    line.push(b'\n');
+    (&ours).write_all(&line)?;
+    let heard = listen(&ours, &nonce, Instant::now() + spec.deadline());
+    Ok(match heard {
+        Some(judgement) if exit_code(&mut child) == Some(JUDGED_EXIT) => judgement,
+        Some(_) => stopped(&mut child, "the process did not end as the harness ends it"),
+        None => stopped(
+            &mut child,
+            "the check ended without a verdict, or did not end within its deadline",
+        ),
+    })
+}
+
+fn listen(stream: &UnixStream, nonce: &str, deadline: Instant) -> Option<Judgement> {
+    let mut reader = BufReader::new(stream);
+    let mut text = String::new();
+    let mut judged = None;
+    loop {
+        let left = deadline.checked_duration_since(Instant::now())?;
+        stream
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+            .ok()?;
+        match reader.read_line(&mut text) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(_) => return None,
+        }
+        let line: Line = serde_json::from_str(&text)
+            .ok()
+            .filter(|line: &Line| line.nonce == nonce)?;
+        text.clear();
+        match line.event {
+            Event::Judged(judgement) => judged = Some(judgement),
+            Event::Ended => return judged,
+            _ => {}
+        }
+    }
+}
+
+fn exit_code(child: &mut Child) -> Option<i32> {
+    child.wait().ok()?.code()
+}
+
+fn stopped(child: &mut Child, observed: &str) -> Judgement {
+    if let Ok(group) = i32::try_from(child.id()) {
+        killpg(Pid::from_raw(group), Signal::SIGKILL).ok();
+    }
+    let status = child.wait().map(|status| status.to_string()).unwrap_or_default();
+    Judgement {
+        verdict: Verdict::Fail,
+        observed: observed.to_owned(),
+        because: None,
+        evidence: vec![format!("the process ended with {status}")],
+    }
+}
+
+fn seed() -> u64 {
+    std::env::var("WAR_STORIES_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..1 << 32))
+}
+
+/// The server that `cargo xtask services up` keeps, if there is one.
+fn postgres(name: &str) -> Option<PostgresJob> {
+    let text = std::fs::read(state_file()?).ok()?;
+    let state: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let mut job: PostgresJob = serde_json::from_value(state.get("postgres_job")?.clone()).ok()?;
+    let package = env_package();
+    job.template = state
+        .get("templates")
+        .and_then(|templates| templates.get(&package))
+        .and_then(|template| template.as_str())
+        .map(str::to_owned);
+    job.database = format!("check_{:08x}_{}", fastrand::u32(..), std::process::id());
+    let _ = name;
+    Some(job)
+}
+
+/// The hidden package's name, as cargo tells it to the tests that it runs.
+fn env_package() -> String {
+    std::env::var("CARGO_PKG_NAME").unwrap_or_default()
+}
+
+/// `target/war-stories/services.json`, found from `target/<profile>/deps/<program>`.
+fn state_file() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let target = program.ancestors().nth(3)?;
+    Some(target.join("war-stories").join("services.json"))
+}

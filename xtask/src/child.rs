@@ -1,0 +1,249 @@
+//! One check as a child process: started, listened to, ended.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::{sleep_until, timeout};
+use verdict::Verdict;
+use verdict::wire::{CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, VERSION};
+
+use crate::evidence;
+use crate::transcript::Transcript;
+
+/// How long a program may take until its check has begun.
+const START_MAX: Duration = Duration::from_secs(15);
+/// No check may ask for more.
+const DEADLINE_MAX: Duration = Duration::from_secs(180);
+/// How long a judged check may take to end its process.
+const EXIT_MAX: Duration = Duration::from_secs(5);
+/// How much of what a check prints is kept, in bytes.
+const OUTPUT_KEPT: usize = 8 << 10;
+/// Lines of output that are told as evidence.
+const OUTPUT_LINES_TOLD: usize = 6;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    pub program: &'a Path,
+    /// libtest's name of it, modules included.
+    pub test: &'a str,
+    pub folder: &'a Path,
+    pub seed: u64,
+    pub sites: bool,
+    pub postgres: Option<PostgresJob>,
+}
+
+/// How it went.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub judgement: Judgement,
+    pub measured: std::collections::BTreeMap<String, f64>,
+    pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
+    pub seconds: f64,
+}
+
+/// Runs one check to its end, whatever that is.
+pub async fn run(ask: Ask<'_>) -> Told {
+    let begun = Instant::now();
+    let nonce = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let mut transcript = Transcript::new(nonce.clone(), ask.test.to_owned());
+    let judgement = match converse(&ask, nonce, &mut transcript).await {
+        Ok(judgement) => judgement,
+        Err(error) => Judgement {
+            verdict: Verdict::Environment,
+            observed: format!("failed to run {}: {error}", ask.program.display()),
+            because: None,
+            evidence: Vec::new(),
+        },
+    };
+    let Transcript { measured, sites, .. } = transcript;
+    Told { judgement, measured, sites, seconds: begun.elapsed().as_secs_f64() }
+}
+
+/// Why the listening stopped.
+enum End {
+    Said,
+    Silent,
+    Late,
+    Forged(String),
+}
+
+async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> std::io::Result<Judgement> {
+    let run = nonce[..16].chars().rev().collect::<String>();
+    let job = Job {
+        version: VERSION,
+        nonce,
+        seed: ask.seed,
+        sites: ask.sites,
+        postgres: ask.postgres.clone(),
+    };
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut pipe = UnixStream::from_std(ours)?;
+    let mut child = Command::new(ask.program)
+        .args([ask.test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
+        .env_clear()
+        .envs(["PATH", "HOME", "TMPDIR", "LANG"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .env(CHECK_VARIABLE, ask.test)
+        .env(evidence::RUN_VARIABLE, &run)
+        .current_dir(ask.folder)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let pid = child.id().unwrap_or_default();
+    let stdout = Output::of(child.stdout.take());
+    let stderr = Output::of(child.stderr.take());
+
+    let mut line = serde_json::to_vec(&job)?;
+    line.push(b'\n');
+    // A child that is already gone is found out by listening.
+    pipe.write_all(&line).await.ok();
+
+    let listened = listen(&mut pipe, transcript, &mut child).await;
+    let (status, threads) = match listened {
+        End::Said => (timeout(EXIT_MAX, child.wait()).await.ok(), Vec::new()),
+        End::Silent => (Some(child.wait().await), Vec::new()),
+        End::Late | End::Forged(_) => (None, evidence::threads(pid)),
+    };
+    evidence::kill_group(pid);
+    if status.is_none() {
+        child.wait().await.ok();
+    }
+    let left_behind = evidence::sweep_left_behind(pid, &run);
+    let output = [stderr.tail().await, stdout.tail().await].concat();
+    Ok(judged(transcript, listened, status.transpose()?, threads, left_behind, output))
+}
+
+/// Reads until the check has said everything, says something that it never says, or is out of time.
+async fn listen(pipe: &mut UnixStream, transcript: &mut Transcript, child: &mut tokio::process::Child) -> End {
+    let begun = tokio::time::Instant::now();
+    let mut buffer = Vec::new();
+    let mut exited = false;
+    loop {
+        let deadline = match transcript.deadline_ms {
+            Some(ms) => begun + Duration::from_millis(ms).min(DEADLINE_MAX),
+            None => begun + START_MAX,
+        };
+        let read = tokio::select! {
+            biased;
+            read = pipe.read_buf(&mut buffer) => read.unwrap_or(0),
+            // What it said before it ended is still in the pipe: one more round.
+            _ = child.wait(), if !exited => { exited = true; continue }
+            // A process that it left behind may hold the pipe open.
+            _ = tokio::time::sleep(Duration::from_millis(20)), if exited => 0,
+            () = sleep_until(deadline) => return End::Late,
+        };
+        if read == 0 {
+            return if buffer.is_empty() { End::Silent } else { End::Forged("the check's pipe ended within a line".to_owned()) };
+        }
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            if let Err(forged) = transcript.hear(&line[..end]) {
+                return End::Forged(forged);
+            }
+        }
+        if buffer.len() > LINE_BYTES_MAX {
+            return End::Forged(format!("a line of more than {LINE_BYTES_MAX} bytes on the check's pipe"));
+        }
+        if transcript.ended && buffer.is_empty() {
+            return End::Said;
+        }
+    }
+}
+
+fn judged(
+    transcript: &mut Transcript,
+    end: End,
+    status: Option<ExitStatus>,
+    threads: Vec<String>,
+    left_behind: Vec<String>,
+    output: Vec<String>,
+) -> Judgement {
+    let fail = |observed: String, because: &str| Judgement {
+        verdict: Verdict::Fail,
+        observed,
+        because: (!because.is_empty()).then(|| because.to_owned()),
+        evidence: Vec::new(),
+    };
+    let stage = transcript.stage.as_ref().map(|stage| format!("its last stage: {stage}"));
+    let mut judgement = match (end, transcript.judgement.take(), status) {
+        (End::Said, Some(judgement), Some(status)) if status.code() == Some(JUDGED_EXIT) => judgement,
+        (End::Said, _, Some(status)) => fail(
+            format!("the process did not end as the harness ends it, but with {status}"),
+            "Something in the process ended it before the harness could.",
+        ),
+        (End::Said, _, None) => fail("the process was judged and did not end".to_owned(), "An exit handler hangs."),
+        (End::Forged(what), ..) => {
+            fail(what, "Only the harness speaks on this pipe, so nothing of this check counts.")
+        }
+        (End::Late, ..) => match transcript.deadline_ms {
+            Some(ms) => fail(
+                format!("the check did not end within its {} s", ms / 1000),
+                "Something in it waits for what never comes.",
+            ),
+            None => fail(format!("the check did not begin within {START_MAX:?}"), ""),
+        },
+        (End::Silent, _, status) => {
+            let how = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+            fail(
+                format!("the process ended before the check was judged ({how})"),
+                "A check that never reached its end proves nothing, whatever the process said as it left.",
+            )
+        }
+    };
+    if judgement.verdict == Verdict::Pass && !left_behind.is_empty() {
+        judgement = fail("the check left processes behind".to_owned(), "What outlives its caller is nobody's any more.");
+    }
+    if judgement.verdict != Verdict::Pass {
+        judgement.evidence.extend(stage);
+        judgement.evidence.extend(threads);
+        judgement.evidence.extend(left_behind.into_iter().map(|process| format!("left behind and killed: {process}")));
+        if judgement.evidence.is_empty() && judgement.verdict == Verdict::Fail {
+            judgement.evidence.extend(output.into_iter().map(|line| format!("output: {line}")));
+        }
+    }
+    judgement
+}
+
+/// Reads what a child prints to the end and keeps the last of it, so that a flood neither blocks nor fills anything.
+struct Output(tokio::task::JoinHandle<()>, std::rc::Rc<std::cell::RefCell<VecDeque<u8>>>);
+
+impl Output {
+    fn of(stream: Option<impl AsyncRead + Unpin + 'static>) -> Output {
+        let kept = std::rc::Rc::new(std::cell::RefCell::new(VecDeque::new()));
+        let keeper = std::rc::Rc::clone(&kept);
+        let task = tokio::task::spawn_local(async move {
+            let Some(mut stream) = stream else { return };
+            let mut chunk = vec![0; 16 << 10];
+            while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+                let mut kept = keeper.borrow_mut();
+                kept.extend(&chunk[..read]);
+                let surplus = kept.len().saturating_sub(OUTPUT_KEPT);
+                kept.drain(..surplus);
+            }
+        });
+        Output(task, kept)
+    }
+
+    async fn tail(self) -> Vec<String> {
+        let Output(mut task, kept) = self;
+        if timeout(Duration::from_millis(200), &mut task).await.is_err() {
+            task.abort();
+        }
+        let bytes: Vec<u8> = kept.borrow().iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let told = |line: &&str| !line.trim().is_empty() && !line.starts_with("running ") && !line.starts_with("test ");
+        let lines: Vec<&str> = text.lines().filter(told).collect();
+        let from = lines.len().saturating_sub(OUTPUT_LINES_TOLD);
+        lines[from..].iter().map(|line| line.chars().take(200).collect()).collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! Builds hidden programs with cargo and finds out where they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::errors::Error;
+
+/// Which crate a hidden program grades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    Exercise,
+    Reference,
+}
+
+/// What one `cargo build` made.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// Hidden package → its program.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Package → the files that cargo made for its library, next to which the compiler's dep-info lies.
+    pub libraries: BTreeMap<String, Vec<PathBuf>>,
+    /// What the compiler said.
+    pub diagnostics: String,
+    pub ok: bool,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    package_id: Option<String>,
+    target: Option<Target>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// One `cargo build` of the hidden programs of `packages` in the workspace `root`, into `target`.
+///
+/// `say` hears what is being compiled.
+pub async fn build(
+    root: &Path,
+    target: &Path,
+    slugs: &[&str],
+    side: Side,
+    say: &dyn Fn(&str),
+) -> Result<Built, Error> {
+    let mut command = cargo(root, target);
+    command.args(["build", "--profile", "grade", "--test", "grade", "--keep-going"]);
+    command.arg("--message-format=json-render-diagnostics");
+    for slug in slugs {
+        command.args(["--package", &format!("{slug}-hidden")]);
+        if side == Side::Exercise {
+            command.args(["--features", &format!("{slug}-hidden/exercise")]);
+        }
+    }
+    let mut child = command.spawn().map_err(|error| Error::Environment {
+        what: format!("failed to start cargo: {error}"),
+        next: "install Rust with rustup, then cargo xtask doctor".to_owned(),
+    })?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let diagnostics = async {
+        let mut text = String::new();
+        let Some(stderr) = stderr else { return text };
+        let mut lines = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while let Ok(1..) = lines.read_until(b'\n', &mut line).await {
+            let told = String::from_utf8_lossy(&line).into_owned();
+            if let Some(compiling) = told.trim_start().strip_prefix("Compiling ") {
+                say(compiling.split(" (").next().unwrap_or(compiling).trim());
+            } else if !is_chatter(&told) {
+                text.push_str(&told);
+            }
+            line.clear();
+        }
+        text
+    };
+    let artifacts = async {
+        let mut text = String::new();
+        if let Some(mut stdout) = stdout {
+            stdout.read_to_string(&mut text).await.ok();
+        }
+        text
+    };
+    let (diagnostics, artifacts, status) = tokio::join!(diagnostics, artifacts, child.wait());
+    let ok = status.is_ok_and(|status| status.success());
+    Ok(collect(&artifacts, diagnostics, ok))
+}
+
+/// Cargo as every grade runs it: what the user's shell sets for other builds stays out.
+pub fn cargo(root: &Path, target: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let foreign = name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_PROFILE_")
+            || matches!(name.as_str(), "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_TARGET" | "CARGO_MANIFEST_DIR");
+        if foreign {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(root)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TERM_COLOR", "never")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+fn is_chatter(line: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "Finished ", "Blocking ", "Locking ", "Updating ", "Downloading ", "Downloaded ", "Adding ", "Fresh ", "Dirty ",
+    ];
+    WORDS.iter().any(|word| line.trim_start().starts_with(word))
+}
+
+fn collect(artifacts: &str, diagnostics: String, ok: bool) -> Built {
+    let mut built = Built { diagnostics, ok, ..Built::default() };
+    for message in artifacts.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
+        let (Some(id), Some(target)) = (message.package_id, message.target) else { continue };
+        if message.reason != "compiler-artifact" {
+            continue;
+        }
+        let package = package_name(&id);
+        match message.executable {
+            Some(program) if target.kind.iter().any(|kind| kind == "test") && target.name == "grade" => {
+                built.programs.insert(package, program);
+            }
+            _ => built.libraries.entry(package).or_default().extend(message.filenames),
+        }
+    }
+    built
+}
+
+/// `path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0`, or `…/bytes#1.0.0` where folder and
+/// package share their name.
+fn package_name(id: &str) -> String {
+    let (path, fragment) = id.rsplit_once('#').unwrap_or(("", id));
+    match fragment.split_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => path.rsplit('/').next().unwrap_or(path).to_owned(),
+    }
+}
+
+/// The checks in a hidden program: the test's own name → libtest's name, modules included.
+pub async fn checks_of(program: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let listed = Command::new(program)
+        .args(["--list", "--format", "terse"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(10), listed).await;
+    let Ok(Ok(output)) = output else {
+        return Err(Error::Submission {
+            what: format!("{} did not list its checks", program.display()),
+            next: "look for code that runs before main".to_owned(),
+        });
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(|test| (test.rsplit("::").next().unwrap_or(test).to_owned(), test.to_owned()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0", "slow-query-hidden")]
+    #[case("registry+https://github.com/rust-lang/crates.io-index#bytes@1.12.1", "bytes")]
+    #[case("path+file:///w/harness/verdict#0.1.0", "verdict")]
+    fn packages(#[case] id: &str, #[case] name: &str) {
+        assert_eq!(super::package_name(id), name);
+    }
+}

@@ -1,0 +1,88 @@
+//! Every flag of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all that was asked for passed
+  1  something failed
+  2  the command line, or a file of the workbook, could not be understood
+  3  a submission does not compile
+  4  a service or a tool is missing or broken
+  5  the machine could not tell, and nothing failed
+With several causes the first of 3, 1, 4, 5 is told.";
+
+/// War Stories: production incidents to be fixed, graded.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES, max_term_width = 80)]
+pub struct Flags {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the scenarios with state and score (what `cargo xtask` alone does)
+    List(List),
+    /// Grade your fix: hidden checks, then budgets against the reference
+    #[command(after_help = EXIT_CODES)]
+    Grade(Grade),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Command::List(List { format: Format::Text })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object on standard output
+    Json,
+}
+
+/// How servers are had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ServiceMode {
+    /// Containers, then programs on this machine, then the distribution's packages unpacked in a cache
+    #[default]
+    Auto,
+    /// Containers or nothing
+    Containers,
+    /// Programs on this machine or fetched, never containers
+    Local,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Grade {
+    /// Which scenarios: `4`, `04`, `slow-query` or `04-slow-query`; all without one
+    pub scenarios: Vec<String>,
+    /// Run this check only, and judge its budgets; may be given several times. Keeps no score
+    #[arg(long = "check", value_name = "NAME")]
+    pub checks: Vec<String>,
+    /// Grade the reference solution in place of the exercise
+    #[arg(long, conflicts_with = "submission")]
+    pub reference: bool,
+    /// Grade somebody else's work: a folder shaped like the exercise's
+    #[arg(long, value_name = "DIR")]
+    pub submission: Option<PathBuf>,
+    /// How servers are had
+    #[arg(long, value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
+    pub services: ServiceMode,
+    /// Replay the random choices of an earlier run
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
