@@ -14,9 +14,11 @@ mod channel;
 mod context;
 mod failure;
 mod panics;
+pub mod postgres;
 mod runner;
 mod spec;
 mod standalone;
+pub mod sweep;
 pub mod tasks;
 mod wait;
 

@@ -1,0 +1,21 @@
+//! PostgreSQL under observation. In reading order:
+//!
+//! - [`Postgres`]: a check's own database, with a role that owns it and a tap in front of it;
+//! - [`PgTap`]: the proxy that counts what passes and disturbs it; [`Counts`], [`Statement`];
+//! - [`Rule`], [`Verdict`]: faults, and [`Gate`], which holds messages until they are let go;
+//! - [`StatementStats`]: blocks per call; [`IndexWrites`]: what a write costs in indexes; sizes;
+//! - [`plan_as_prepared`]: the plan as a driver gets it;
+//! - [`sessions`]: whether anybody connected past the tap.
+
+mod counts;
+mod gate;
+mod rule;
+mod session;
+mod shared;
+mod sql;
+mod tap;
+mod wire;
+
+pub use counts::{Counts, Statement};
+pub use rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
+pub use tap::{LinkGuard, PgTap};

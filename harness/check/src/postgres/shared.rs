@@ -1,0 +1,109 @@
+//! What the connections of one tap share: counts, the log of statements, the link's state, who is connected.
+
+use super::counts::{Counts, Statement};
+use super::rule::Rules;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub rules: Arc<Rules>,
+    books: Mutex<Books>,
+    pub changed: Notify,
+    pub link: watch::Sender<Link>,
+    /// Counts the calls to cut everything that is connected.
+    pub cuts: watch::Sender<u64>,
+}
+
+/// Everything that is counted, under one lock.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub counts: Counts,
+    pub log: Vec<Statement>,
+    /// The server processes of this tap's sessions, ended ones included.
+    pub pids: HashSet<i32>,
+    /// Duplicates of the sockets of those whose client has not closed yet, by connection.
+    clients: HashMap<u64, OwnedFd>,
+}
+
+/// Whether anything passes between the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Link {
+    /// How many guards want new connections to be refused, and everything to be silent.
+    pub refused: u32,
+    pub silent: u32,
+}
+
+impl Shared {
+    pub fn new() -> Shared {
+        Shared {
+            rules: Arc::default(),
+            books: Mutex::default(),
+            changed: Notify::new(),
+            link: watch::Sender::new(Link::default()),
+            cuts: watch::Sender::new(0),
+        }
+    }
+
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the books and tells those who wait for them.
+    pub fn note<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
+        let result = change(&mut self.books());
+        self.changed.notify_waiters();
+        result
+    }
+}
+
+impl Books {
+    /// Counts a connection that has said what it wants; returns its number.
+    ///
+    /// Others whose client has hung up are counted as closed first, even if the tap has not come to reading that:
+    /// a pool that closes one connection and then opens another never has two, however the tap's tasks are scheduled.
+    pub fn connect(&mut self, client: OwnedFd) -> u64 {
+        let gone: Vec<u64> = self.hung_up();
+        for connection in gone {
+            self.disconnect(connection);
+        }
+        self.counts.connection_opened();
+        let connection = self.counts.connections_total;
+        self.clients.insert(connection, client);
+        connection
+    }
+
+    /// The client has closed the connection, or it was cut. May be told more than once.
+    pub fn disconnect(&mut self, connection: u64) {
+        if self.clients.remove(&connection).is_some() {
+            self.counts.connections_open -= 1;
+        }
+    }
+
+    fn hung_up(&self) -> Vec<u64> {
+        // Systems without POLLRDHUP report a hang-up once both directions are closed; the rest is read in time.
+        #[cfg(target_os = "linux")]
+        let interest = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        #[cfg(not(target_os = "linux"))]
+        let interest = PollFlags::empty();
+
+        let (numbers, mut polled): (Vec<u64>, Vec<PollFd<'_>>) = self
+            .clients
+            .iter()
+            .map(|(&number, fd)| (number, PollFd::new(fd.as_fd(), interest)))
+            .unzip();
+        if poll(&mut polled, PollTimeout::ZERO).is_err() {
+            return Vec::new();
+        }
+        let hung_up = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        numbers
+            .into_iter()
+            .zip(&polled)
+            .filter(|(_, fd)| hung_up(fd))
+            .map(|(number, _)| number)
+            .collect()
+    }
+}

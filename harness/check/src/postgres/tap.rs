@@ -1,0 +1,347 @@
+//! A tap: a proxy between the subject and the real server that understands what passes.
+
+use super::counts::{Counts, Statement};
+use super::rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
+use super::shared::{Link, Shared};
+use super::wire;
+use crate::Failure;
+use crate::sweep::Points;
+use pgwire::Config;
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A front of one PostgreSQL database: subjects connect to [`PgTap::url`], and everything that passes is counted and
+/// can be disturbed. Dropping it closes its port and breaks what is connected.
+///
+/// Costs: one task and two sockets for each connection, on the runtime that it was started on; a few microseconds of
+/// latency per round trip; bulk data is forwarded in chunks of 64 KiB. Every statement's text is kept until the tap
+/// ends, so a load of millions of statements is better counted than logged.
+///
+/// Subjects must not ask for TLS (`sslmode=disable` is in the URL; a TLS request is declined).
+#[derive(Debug)]
+pub struct PgTap {
+    shared: Arc<Shared>,
+    subject: Config,
+    accepting: JoinHandle<()>,
+}
+
+impl PgTap {
+    /// Starts a tap in front of `server`, whose user, password and database are the subject's. It runs on `runtime`,
+    /// which should be the harness's own: then nothing of it counts as the subject's, and a subject that blocks its
+    /// threads does not block the tap.
+    pub fn start(runtime: &Handle, server: &Config) -> io::Result<PgTap> {
+        let _inside = runtime.enter();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let listener = TcpListener::from_std(listener)?;
+        let shared = Arc::new(Shared::new());
+        let accepting = runtime.spawn(accept(
+            shared.clone(),
+            listener,
+            (server.host.clone(), server.port),
+        ));
+        let subject = Config {
+            host: "127.0.0.1".to_owned(),
+            port,
+            ..server.clone()
+        };
+        Ok(PgTap {
+            shared,
+            subject,
+            accepting,
+        })
+    }
+
+    /// What the subject is given.
+    pub fn url(&self) -> String {
+        let Config {
+            host,
+            port,
+            user,
+            password,
+            database,
+        } = &self.subject;
+        format!("postgres://{user}:{password}@{host}:{port}/{database}?sslmode=disable")
+    }
+
+    /// The same for [`pgwire::Client`].
+    pub fn config(&self) -> &Config {
+        &self.subject
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.shared.books().counts.clone()
+    }
+
+    /// Forgets the peaks, so that they tell of what comes from now on.
+    pub fn reset_peaks(&self) {
+        let counts = &mut self.shared.books().counts;
+        counts.connections_peak = counts.connections_open;
+        counts.in_flight_peak = counts.in_flight;
+    }
+
+    /// Every statement that arrived to be run, in order.
+    pub fn statements(&self) -> Vec<Statement> {
+        self.shared.books().log.clone()
+    }
+
+    /// The statements that arrived after the first `n`.
+    pub fn statements_after(&self, n: usize) -> Vec<Statement> {
+        self.shared
+            .books()
+            .log
+            .get(n..)
+            .map(<[_]>::to_vec)
+            .unwrap_or_default()
+    }
+
+    /// The server processes of the sessions that were made through this tap, ended ones included.
+    pub fn pids(&self) -> HashSet<i32> {
+        self.shared.books().pids.clone()
+    }
+
+    /// Waits until the counts fulfil a condition, woken by each message and not by a clock.
+    ///
+    /// # Errors
+    /// `what` did not happen within the deadline; the counts are the evidence.
+    pub async fn until(
+        &self,
+        what: &str,
+        deadline: Duration,
+        fulfilled: impl Fn(&Counts) -> bool,
+    ) -> Result<(), Failure> {
+        let waiting = async {
+            loop {
+                let mut changed = std::pin::pin!(self.shared.changed.notified());
+                changed.as_mut().enable();
+                if fulfilled(&self.shared.books().counts) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(deadline, waiting).await.map_err(|_| {
+            Failure::new(format!("{what} did not happen within {deadline:?}"))
+                .evidence(format!("seen by the tap: {:?}", self.counts()))
+        })
+    }
+
+    /// Puts a rule in force for as long as the guard lives.
+    pub fn rule(&self, rule: Rule) -> RuleGuard {
+        self.shared.rules.install(rule)
+    }
+
+    /// Holds the client's messages that match before they reach the server.
+    pub fn hold_requests(&self, pred: impl Fn(&Request<'_>) -> bool + Send + Sync + 'static) -> Gate {
+        self.rule(Rule::on_request(move |request| {
+            if pred(request) {
+                Verdict::Hold
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Holds the answers to messages that match: the server has done it, and the client does not know.
+    pub fn hold_replies(&self, pred: impl Fn(&Request<'_>) -> bool + Send + Sync + 'static) -> Gate {
+        self.rule(Rule::on_reply(move |r| {
+            if pred(&r.request) {
+                Verdict::Hold
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Breaks the connection instead of passing a message that matches.
+    pub fn cut_before(&self, pred: impl Fn(&Request<'_>) -> bool + Send + Sync + 'static) -> RuleGuard {
+        self.rule(Rule::on_request(move |r| {
+            if pred(r) {
+                Verdict::Cut(When::Before)
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Passes the message that matches, waits until the server has done it, loses the answer, and breaks the
+    /// connection.
+    pub fn lose_reply(&self, pred: impl Fn(&Request<'_>) -> bool + Send + Sync + 'static) -> RuleGuard {
+        self.rule(Rule::on_reply(move |r| {
+            if pred(&r.request) {
+                Verdict::Cut(When::Before)
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Passes messages that match, and whatever comes after them on their connection, that much later.
+    pub fn delay(
+        &self,
+        pred: impl Fn(&Request<'_>) -> bool + Send + Sync + 'static,
+        by: Duration,
+    ) -> RuleGuard {
+        self.rule(Rule::on_request(move |r| {
+            if pred(r) {
+                Verdict::Delay(by)
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Breaks the connection instead of passing the `k`-th message from now, from 1; see [`PgTap::on_frame`].
+    pub fn cut_at_frame(&self, k: u64) -> RuleGuard {
+        let nth = Nth::new(k);
+        self.rule(Rule::on_request(move |r| {
+            if nth.is(r) {
+                Verdict::Cut(When::Before)
+            } else {
+                Verdict::Pass
+            }
+        }))
+    }
+
+    /// Calls back when the `k`-th message of any client arrives from now, from 1, before it is passed on. Startup
+    /// packets, passwords and goodbyes are not counted. The callback runs on the tap's thread and must not block.
+    pub fn on_frame(&self, k: u64, callback: impl FnOnce() + Send + 'static) -> RuleGuard {
+        let nth = Nth::new(k);
+        let callback = Mutex::new(Some(callback));
+        self.rule(Rule::on_request(move |request| {
+            if nth.is(request)
+                && let Some(callback) = callback.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                callback();
+            }
+            Verdict::Pass
+        }))
+    }
+
+    /// Reports to a sweep: each message of a client, and each round trip's answer, is a point.
+    pub fn report_to(&self, points: &Points) -> (RuleGuard, RuleGuard) {
+        let (to_requests, to_replies) = (points.clone(), points.clone());
+        let requests = self.rule(Rule::on_request(move |request| {
+            if !Nth::counts(request) {
+                return Verdict::Pass;
+            }
+            Verdict::Point(to_requests.clone(), format!("client's {}", told(request)))
+        }));
+        let replies = self.rule(Rule::on_reply(move |Reply { request, begins_trip }| {
+            if !begins_trip || request.kind == Kind::Startup {
+                return Verdict::Pass;
+            }
+            Verdict::Point(to_replies.clone(), format!("answer to {}", told(request)))
+        }));
+        (requests, replies)
+    }
+
+    /// Closes every new connection as soon as it is accepted, as long as the guard lives. Those that exist go on; see
+    /// [`PgTap::cut_all`].
+    pub fn refuse(&self) -> LinkGuard {
+        LinkGuard::raise(&self.shared, |link| &mut link.refused)
+    }
+
+    /// Passes nothing in either direction, as long as the guard lives: connections are accepted and never answered,
+    /// and those that exist fall silent. What was sent in the meantime passes afterwards.
+    pub fn black_hole(&self) -> LinkGuard {
+        LinkGuard::raise(&self.shared, |link| &mut link.silent)
+    }
+
+    /// Breaks every connection. What the clients had sent and what was passed on is done by the server.
+    pub fn cut_all(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for PgTap {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Keeps the link refusing or silent; dropping it ends that.
+#[must_use = "dropping it ends the fault"]
+#[derive(Debug)]
+pub struct LinkGuard {
+    shared: Arc<Shared>,
+    field: fn(&mut Link) -> &mut u32,
+}
+
+impl LinkGuard {
+    fn raise(shared: &Arc<Shared>, field: fn(&mut Link) -> &mut u32) -> LinkGuard {
+        shared.link.send_modify(|link| *field(link) += 1);
+        LinkGuard {
+            shared: shared.clone(),
+            field,
+        }
+    }
+}
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        self.shared.link.send_modify(|link| *(self.field)(link) -= 1);
+    }
+}
+
+/// Recognises the k-th message of any client.
+struct Nth {
+    k: u64,
+    seen: AtomicU64,
+}
+
+impl Nth {
+    fn new(k: u64) -> Nth {
+        Nth {
+            k,
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    fn counts(request: &Request<'_>) -> bool {
+        !matches!(request.kind, Kind::Startup | Kind::Password | Kind::Terminate)
+    }
+
+    fn is(&self, request: &Request<'_>) -> bool {
+        Nth::counts(request) && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.k
+    }
+}
+
+/// A message in a few words.
+fn told(request: &Request<'_>) -> String {
+    const SQL_CHARS_MAX: usize = 60;
+    let Some(sql) = request.sql else {
+        return format!("{:?}", request.kind);
+    };
+    let words: Vec<&str> = sql.split_whitespace().collect();
+    let line = words.join(" ");
+    let mut shown: String = line.chars().take(SQL_CHARS_MAX).collect();
+    if shown.len() < line.len() {
+        shown.push('…');
+    }
+    format!("{:?} `{shown}`", request.kind)
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, server: (String, u16)) {
+    // Dropped with this task, which ends every connection's.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => {
+                    connections.spawn(wire::serve(shared.clone(), client, server.clone()));
+                }
+                // Out of descriptors, most likely: let the connections that are there go on and free some.
+                Err(_) => tokio::task::yield_now().await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
