@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Failure, ensure};
 
-use crate::provider::Provider;
+use crate::provider::{Acquirer, Provider};
 use crate::subject::{PayResp, Payments};
 use crate::traffic::Checkout;
 
@@ -103,7 +103,7 @@ pub fn charged_once(provider: &Provider, checkout: &Checkout) -> Result<(), Fail
         .collect();
     Err(Failure::new(format!("{} charges for {}", charges.len(), checkout.order()))
         .because(because)
-        .evidence(format!("{} made: {}", provider.acquirer(), listed.join(", "))))
+        .evidence(format!("{} made: {}", Acquirer::of(&checkout.merchant), listed.join(", "))))
 }
 
 /// An answer, as it is shown in a report.

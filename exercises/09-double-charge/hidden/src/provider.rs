@@ -7,7 +7,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::turn::{Effect, Turn};
 
-/// The two acquirers of the provider's documentation.
+/// The two acquirers of the provider's documentation. The merchant decides which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquirer {
     /// One charge per key, however often it is asked.
@@ -49,12 +48,29 @@ pub struct Charged {
     receipt: Bytes,
 }
 
+impl Acquirer {
+    /// A merchant whose charges go through this acquirer. Any other merchant's go through the first.
+    pub fn merchant(self) -> &'static str {
+        match self {
+            Acquirer::OncePerKey => "lantern-books",
+            Acquirer::EveryRequest => "harbour-tea",
+        }
+    }
+
+    pub fn of(merchant: &str) -> Acquirer {
+        match merchant == Acquirer::EveryRequest.merchant() {
+            true => Acquirer::EveryRequest,
+            false => Acquirer::OncePerKey,
+        }
+    }
+}
+
 /// What the provider has seen. A copy: it does not change.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     pub charged: Vec<Charged>,
-    /// Charge requests that arrived, by order.
-    pub asked: HashMap<String, usize>,
+    /// The keys of the charge requests that arrived, by order.
+    pub asked: HashMap<String, Vec<String>>,
     /// The keys that were looked up.
     pub lookups: Vec<String>,
     /// Charge requests that have not been answered.
@@ -67,7 +83,7 @@ impl Book {
     }
 
     pub fn asked(&self, order_id: &str) -> usize {
-        self.asked.get(order_id).copied().unwrap_or(0)
+        self.asked.get(order_id).map_or(0, Vec::len)
     }
 
     /// The order's first charge.
@@ -77,18 +93,18 @@ impl Book {
 
     /// Requests of any kind.
     pub fn calls(&self) -> usize {
-        self.lookups.len() + self.asked.values().sum::<usize>()
+        self.lookups.len() + self.asked.values().map(Vec::len).sum::<usize>()
     }
 }
 
+#[derive(Default)]
 struct Desk {
-    acquirer: Acquirer,
     /// By door.
     points: Mutex<HashMap<String, Points>>,
     book: watch::Sender<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Turn>>>,
-    /// Look-ups yet to be answered with an error.
-    lookups_to_fail: AtomicUsize,
+    /// Look-ups yet to be answered with an error, by order.
+    failing_lookups: Mutex<HashMap<String, usize>>,
 }
 
 /// A running provider; it ends when it is dropped.
@@ -100,14 +116,8 @@ pub struct Provider {
 
 impl Provider {
     /// Starts on `runtime`, which is the harness's: a crashed instance does not take the provider with it.
-    pub fn start(runtime: &Handle, acquirer: Acquirer) -> Result<Provider, Failure> {
-        let desk = Arc::new(Desk {
-            acquirer,
-            points: Mutex::default(),
-            book: watch::Sender::default(),
-            scripts: Mutex::default(),
-            lookups_to_fail: AtomicUsize::new(0),
-        });
+    pub fn start(runtime: &Handle) -> Result<Provider, Failure> {
+        let desk = Arc::new(Desk::default());
         let (listener, address) = listen(runtime)
             .map_err(|err| Failure::environment(format!("failed to listen on a loopback port: {err}")))?;
         let serving = runtime.spawn(accept(desk.clone(), listener)).abort_handle();
@@ -129,13 +139,9 @@ impl Provider {
         lock(&self.desk.scripts).entry(order_id.to_owned()).or_default().extend(turns);
     }
 
-    /// The next `n` look-ups are answered with an error that says nothing about the charge.
-    pub fn fail_lookups(&self, n: usize) {
-        self.desk.lookups_to_fail.store(n, Ordering::SeqCst);
-    }
-
-    pub fn acquirer(&self) -> Acquirer {
-        self.desk.acquirer
+    /// The next `n` look-ups of that order's charge are answered with an error that says nothing about it.
+    pub fn fail_lookups(&self, order_id: &str, n: usize) {
+        lock(&self.desk.failing_lookups).insert(order_id.to_owned(), n);
     }
 
     pub fn book(&self) -> Book {
@@ -235,7 +241,7 @@ impl Desk {
         let turn = lock(&self.scripts).get_mut(&order).and_then(VecDeque::pop_front);
         let turn = turn.unwrap_or_else(|| Turn::new(Effect::Charge));
         self.book.send_modify(|book| {
-            *book.asked.entry(order.clone()).or_default() += 1;
+            book.asked.entry(order.clone()).or_default().push(key.clone());
             book.in_flight += 1;
         });
         let answer = self.take(points, turn, || self.enter(door, key, &charge)).await;
@@ -276,9 +282,10 @@ impl Desk {
     /// Takes the money, and returns the receipt.
     fn enter(&self, door: &str, key: String, charge: &Value) -> Bytes {
         let mut receipt = Bytes::new();
+        let merchant = charge["merchant"].as_str().unwrap_or_default();
         self.book.send_modify(|book| {
             let known = book.charged.iter().find(|charged| charged.key == key);
-            if let Some(known) = known.filter(|_| self.acquirer == Acquirer::OncePerKey) {
+            if let Some(known) = known.filter(|_| Acquirer::of(merchant) == Acquirer::OncePerKey) {
                 receipt = known.receipt.clone();
                 return;
             }
@@ -299,16 +306,25 @@ impl Desk {
 
     async fn lookup(&self, points: &Points, key: String) -> Option<Response<Full<Bytes>>> {
         let first = self.book.borrow().charged.iter().find(|charged| charged.key == key).cloned();
+        let fails = self.lookup_fails(&key);
         self.book.send_modify(|book| book.lookups.push(key));
-        let failing = self.lookups_to_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if points.pass("the look-up").await == Fate::Lose {
             return None;
         }
         match first {
-            _ if failing.is_ok() => answer(StatusCode::BAD_GATEWAY, Bytes::new()),
+            _ if fails => answer(StatusCode::BAD_GATEWAY, Bytes::new()),
             Some(charged) => answer(StatusCode::OK, charged.receipt),
             None => answer(StatusCode::NOT_FOUND, Bytes::new()),
         }
+    }
+
+    /// Whether this look-up is one of those that are to fail. A key is an order's once it was charged under it.
+    fn lookup_fails(&self, key: &str) -> bool {
+        let book = self.book.borrow();
+        let mut failing = lock(&self.failing_lookups);
+        let order = book.asked.iter().find(|(_, keys)| keys.iter().any(|asked| asked == key));
+        let left = order.and_then(|(order, _)| failing.get_mut(order)).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 }
 

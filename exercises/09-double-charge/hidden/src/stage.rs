@@ -7,7 +7,7 @@ use harness::{Check, Failure, OrObserved};
 
 use crate::instance::{Instance, pool};
 use crate::promise;
-use crate::provider::{Acquirer, Provider};
+use crate::provider::Provider;
 use crate::subject::{IdemCfg, PayResp, migrate};
 use crate::traffic::Checkout;
 
@@ -33,6 +33,7 @@ pub async fn database(cx: &Check) -> Result<Postgres, Failure> {
     Ok(pg)
 }
 
+/// One provider for one database: whoever recovers a payment has to find the provider that was asked to charge it.
 pub struct Stage {
     pub provider: Provider,
     /// Where the merchant's first request goes, as a rule.
@@ -41,8 +42,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn set(cx: &Check, pg: &Postgres, acquirer: Acquirer, cfg: IdemCfg) -> Result<Stage, Failure> {
-        let provider = Provider::start(cx.harness_handle(), acquirer)?;
+    pub async fn set(cx: &Check, pg: &Postgres, cfg: IdemCfg) -> Result<Stage, Failure> {
+        let provider = Provider::start(cx.harness_handle())?;
         let a = Instance::start("a", pg.another_tap().await?.into(), &provider, cfg).await?;
         let b = Instance::start("b", pg.another_tap().await?.into(), &provider, cfg).await?;
         Ok(Stage { provider, a, b })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use harness::Failure;
 use tokio::time::Instant;
 
+use crate::provider::Acquirer;
 use crate::subject::{PayError, PayReq, PayResp, Payments};
 
 /// Between two attempts of one checkout.
@@ -21,9 +22,9 @@ pub struct Checkout {
 
 impl Checkout {
     /// A payment that nothing else in the check has to do with; `name` is part of its order and of its key.
-    pub fn new(name: &str) -> Checkout {
+    pub fn new(acquirer: Acquirer, name: &str) -> Checkout {
         Checkout {
-            merchant: "lantern-books".to_owned(),
+            merchant: acquirer.merchant().to_owned(),
             key: format!("7f3a-{name}"),
             request: PayReq {
                 order_id: format!("order-{name}"),

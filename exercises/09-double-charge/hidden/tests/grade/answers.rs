@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use double_charge_hidden::provider::{ACQUIRERS, Acquirer};
-use double_charge_hidden::stage::{LONG, SOON, Stage, database, shown, succeeded};
+use double_charge_hidden::promise::{shown, succeeded};
+use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Turn};
 use harness::{Check, OrObserved, Outcome, ensure, within};
@@ -12,10 +13,10 @@ const PAYMENTS: usize = 5;
 
 pub async fn repeated(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
-    let stage = Stage::set(cx, &pg, Acquirer::EveryRequest, LONG).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
     let mut paid = Vec::new();
     for n in 0..PAYMENTS {
-        let checkout = Checkout::new(&format!("repeated-{n}"));
+        let checkout = Checkout::new(Acquirer::EveryRequest, &format!("repeated-{n}"));
         let first = within(SOON, "an undisturbed payment", checkout.send(&stage.a.payments)).await?;
         let first = first.or_observed("an undisturbed payment failed")?;
         succeeded(&first)?;
@@ -49,9 +50,9 @@ pub async fn repeated(cx: &Check) -> Outcome {
 
 pub async fn declined(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
     for acquirer in ACQUIRERS {
-        let stage = Stage::set(cx, &pg, acquirer, LONG).await?;
-        let checkout = Checkout::new(&format!("declined-{acquirer:?}"));
+        let checkout = Checkout::new(acquirer, &format!("declined-{acquirer:?}"));
         // A moment later the same card would go through.
         stage.provider.script(checkout.order(), [Turn::new(Effect::Decline)]);
         let first = within(SOON, "the answer to a declined payment", checkout.send(&stage.a.payments)).await?;

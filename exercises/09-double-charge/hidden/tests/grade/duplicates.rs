@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{LONG, Stage, charged_once, database, succeeded};
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{LONG, Stage, database};
 use double_charge_hidden::subject::{PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -18,8 +19,8 @@ const DUPLICATES: usize = 100;
 
 pub async fn at_once(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
-    let stage = Arc::new(Stage::set(cx, &pg, Acquirer::EveryRequest, LONG).await?);
-    let checkout = Checkout::new("at-once");
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "at-once");
     let charging = Gate::default();
     stage.provider.script(checkout.order(), [Turn::new(Effect::Charge).request_held(&charging)]);
 
@@ -42,7 +43,7 @@ pub async fn at_once(cx: &Check) -> Outcome {
 
     let answers = within(Duration::from_secs(15), "an answer to every duplicate", calls.join_all()).await?;
     stage.provider.until_idle().await?;
-    charged_once(&stage.provider, &checkout)
+    stage.charged_once(&checkout)
         .map_err(|failure| failure.because("Two requests saw \"not found\" before either inserted, or the loser of the \
                                             insert went on: both charged."))?;
     let told = finals(answers)?;

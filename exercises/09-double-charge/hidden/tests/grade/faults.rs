@@ -4,27 +4,173 @@
 //! After each, once the provider is idle and the lease is over, the merchant sends the request again, as its
 //! documentation asks: it succeeds, the customer has been charged once, and the answer is replayed from then on.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::Instance;
 use double_charge_hidden::promise;
 use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{SHORT, database};
-use double_charge_hidden::subject::{PayError, PayResp, Payments};
+use double_charge_hidden::subject::{PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use harness::postgres::{PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep, Swept};
-use harness::{Check, Failure, OrObserved, Outcome};
+use harness::{Check, Failure, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Cases that wait for their lease, for each acquirer.
 const WAITING: usize = 24;
 /// Cases under way at one time: few, so that an attempt that runs at all is over long before its lease.
 const UNDER_WAY: usize = 6;
-/// Between two runs of the recovery job.
-const RECOVERY: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// The instance goes down with everything that it was doing.
+    Crash,
+    /// A message is lost, on its way there or on its way back, and its connection with it.
+    Cut,
+    /// The customer's request is dropped; what the instance detached from it goes on.
+    HangUp,
+}
 
 pub async fn crash(cx: &Check) -> Outcome {
-    sweep(cx, "crash", true, async |sweep, build| sweep.crash(build).await).await
+    both(cx, Fault::Crash).await
+}
+
+pub async fn cut(cx: &Check) -> Outcome {
+    both(cx, Fault::Cut).await
+}
+
+pub async fn hang_up(cx: &Check) -> Outcome {
+    both(cx, Fault::HangUp).await
+}
+
+/// With either acquirer, side by side.
+async fn both(cx: &Check, fault: Fault) -> Outcome {
+    let world = World::new(cx, fault).await?;
+    let (every_request, once_per_key) = tokio::join!(
+        sweep(world.clone(), Acquirer::EveryRequest),
+        sweep(world.clone(), Acquirer::OncePerKey)
+    );
+    for swept in [every_request?, once_per_key?] {
+        cx.note(format!("{} points were disturbed", swept.points.len()));
+    }
+    Ok(())
+}
+
+async fn sweep(world: Arc<World>, acquirer: Acquirer) -> Result<Swept, Failure> {
+    let how = Sweep { side_by_side: WAITING, act_deadline: Duration::from_secs(15) };
+    let fault = world.fault;
+    let build = move |case: Case| Payment::build(world.clone(), acquirer, case);
+    match fault {
+        Fault::Crash => how.crash(build).await,
+        Fault::Cut => how.cut(build).await,
+        Fault::HangUp => how.abort(build).await,
+    }
+}
+
+/// What the cases share: each has its own tap, pool, key and order.
+struct World {
+    fault: Fault,
+    pg: Postgres,
+    provider: Provider,
+    /// The instance that is never disturbed.
+    survivor: Instance,
+    under_way: Arc<Semaphore>,
+    /// When the recovery job was last started.
+    recovered: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl World {
+    async fn new(cx: &Check, fault: Fault) -> Result<Arc<World>, Failure> {
+        let pg = database(cx).await?;
+        let provider = Provider::start(cx.harness_handle())?;
+        let survivor = Instance::start("survivor", pg.another_tap().await?.into(), &provider, SHORT).await?;
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+        let recovered = tokio::sync::Mutex::new(None);
+        Ok(Arc::new(World { fault, pg, provider, survivor, under_way, recovered }))
+    }
+
+    /// Returns when the recovery job has been run since now, once for all who wait for it together.
+    async fn recover(&self) -> Outcome {
+        let now = Instant::now();
+        let mut recovered = self.recovered.lock().await;
+        if recovered.is_some_and(|started| started >= now) {
+            return Ok(());
+        }
+        *recovered = Some(Instant::now());
+        // What it could not do now, it does the next time; only that it comes back is asked of it here.
+        within(Duration::from_secs(10), "recover", self.survivor.payments.recover()).await?.ok();
+        Ok(())
+    }
+}
+
+/// One case: a payment that is disturbed at one point.
+struct Payment {
+    world: Arc<World>,
+    checkout: Checkout,
+    door: String,
+    tap: Arc<PgTap>,
+    under_way: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+    _points: (RuleGuard, RuleGuard),
+}
+
+impl Payment {
+    async fn build(world: Arc<World>, acquirer: Acquirer, case: Case) -> Result<Payment, Failure> {
+        let door = format!("{acquirer:?}-{}", case.number);
+        let tap = Arc::new(world.pg.another_tap().await?);
+        let points = tap.report_to(&case.points);
+        world.provider.report_to(&door, &case.points);
+        let under_way = world.under_way.clone().acquire_owned().await.or_observed("the semaphore")?;
+        let checkout = Checkout::new(acquirer, &door);
+        let under_way = std::sync::Mutex::new(Some(under_way));
+        Ok(Payment { world, checkout, door, tap, under_way, _points: points })
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        failure.evidence(Acquirer::of(&self.checkout.merchant).to_string())
+    }
+}
+
+impl Scene for Payment {
+    type Subject = Instance;
+    type Answer = Result<PayResp, PayError>;
+
+    async fn boot(&self) -> Result<Instance, Failure> {
+        let instance = Instance::start(&self.door, self.tap.clone(), &self.world.provider, SHORT).await?;
+        instance.pool.acquire().await.or_observed("the pool's first connection")?;
+        Ok(instance)
+    }
+
+    async fn act(&self, instance: &Instance) -> Self::Answer {
+        self.checkout.send(&instance.payments).await
+    }
+
+    async fn verify(&self, after: After<Instance, Self::Answer>) -> Outcome {
+        drop(self.under_way.lock().map(|mut permit| permit.take()));
+        let told = match after.answer {
+            Some(Err(err @ (PayError::KeyReuse { .. } | PayError::Invalid { .. }))) => {
+                return Err(self.explained(Failure::new(format!("the request was refused for good: {err}"))));
+            }
+            Some(Err(err)) if after.number == 0 => {
+                return Err(Failure::new(format!("an undisturbed payment failed: {err}")));
+            }
+            Some(Ok(answer)) => Some(answer),
+            Some(Err(_)) | None => None,
+        };
+        let World { provider, survivor, .. } = &*self.world;
+        provider.until_idle().await?;
+        if told.is_none() {
+            tokio::time::sleep(SHORT.lease).await;
+            // The job finds what a crash left behind. After the other faults it is the merchant who comes back first.
+            if matches!(self.world.fault, Fault::Crash) {
+                self.world.recover().await?;
+            }
+        }
+        let mut instances = vec![&survivor.payments];
+        instances.extend(after.subject.as_ref().map(|instance| &instance.payments));
+        promise::settles_with_one_charge(provider, &instances, &self.checkout, told.as_slice())
+            .await
+            .map_err(|failure| self.explained(failure))
+    }
 }

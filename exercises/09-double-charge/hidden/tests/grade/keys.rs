@@ -1,15 +1,18 @@
 //! What a key stands for.
 
-use double_charge_hidden::provider::{ACQUIRERS, Acquirer};
-use double_charge_hidden::stage::{LONG, SOON, Stage, charged_once, database, succeeded};
+use double_charge_hidden::provider::Acquirer;
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq};
 use double_charge_hidden::traffic::Checkout;
 use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
 
-/// Payments that have nothing to do with each other, however their names are put together.
-const UNRELATED: [(&str, &str); 7] = [
+/// Merchants and keys that have nothing to do with each other, however they are put together. Behind all but one of
+/// the merchants stands the acquirer that makes one charge per key.
+const UNRELATED: [(&str, &str); 8] = [
     ("lantern-books", "7f3a"),
     ("harbour-tea", "7f3a"),
+    ("shop", "7f3a"),
     ("shop", "1-a"),
     ("shop-1", "a"),
     ("shop", "1a"),
@@ -19,48 +22,50 @@ const UNRELATED: [(&str, &str); 7] = [
 
 pub async fn scoped(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
     let mut statements = Vec::new();
-    for acquirer in ACQUIRERS {
-        let stage = Stage::set(cx, &pg, acquirer, LONG).await?;
-        for (n, (merchant, key)) in UNRELATED.into_iter().enumerate() {
-            let mut checkout = Checkout::new(&format!("{acquirer:?}-{n}"));
-            checkout.merchant = merchant.to_owned();
-            checkout.key = format!("{key}-{acquirer:?}");
-            let before = stage.a.tap.counts();
-            pays(&stage, &checkout).await.map_err(|failure| {
-                failure
-                    .because("Merchants choose their keys without knowing each other: a key counts within its merchant, \
-                              in the tables and at the provider.")
-                    .evidence(format!("merchant {merchant}, key {key}, after other merchants' payments"))
-            })?;
-            statements.push(stage.a.tap.counts().since(&before).statements);
-            another_request_is_refused(&stage, &checkout).await?;
-        }
-        // The same basket, bought twice on purpose.
-        let first = Checkout::new(&format!("{acquirer:?}-basket"));
-        let second = Checkout { key: format!("{}-again", first.key), ..first.clone() };
-        for checkout in [&first, &second] {
-            let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
-            succeeded(&paid.or_observed("a payment failed")?)?;
-        }
-        let charges = stage.provider.book().charges(first.order());
-        ensure!(
-            charges == 2,
-            "Two keys are two payments, whatever they pay for.",
-            "{charges} charges for two keys with one basket"
-        );
+    for (n, (merchant, key)) in UNRELATED.into_iter().enumerate() {
+        let basket = Checkout::new(Acquirer::of(merchant), &n.to_string());
+        let checkout = Checkout { merchant: merchant.to_owned(), key: key.to_owned(), ..basket };
+        let before = stage.a.tap.counts();
+        pays(&stage, &checkout).await.map_err(|failure| {
+            failure
+                .because("Merchants choose their keys without knowing each other: a key counts within its merchant, in \
+                          the tables and at the provider.")
+                .evidence(format!("merchant {merchant}, key {key}, after other payments"))
+        })?;
+        statements.push(stage.a.tap.counts().since(&before).statements);
+        another_request_is_refused(&stage, &checkout).await?;
     }
     statements.sort_unstable();
     cx.measure("statements_per_payment", statements[statements.len() / 2] as f64);
+
+    // The same basket, bought twice on purpose.
+    let first = Checkout::new(Acquirer::OncePerKey, "basket");
+    let second = Checkout { key: format!("{}-again", first.key), ..first.clone() };
+    for checkout in [&first, &second] {
+        let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
+        succeeded(&paid.or_observed("a payment failed")?)?;
+    }
+    let charges = stage.provider.book().charges(first.order());
+    ensure!(
+        charges == 2,
+        "Two keys are two payments, whatever they pay for.",
+        "{charges} charges for two keys with one basket"
+    );
     Ok(())
 }
 
 async fn pays(stage: &Stage, checkout: &Checkout) -> Outcome {
     let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
     let paid = paid.or_observed("the first request with its key failed")?;
-    ensure!(!paid.replayed, "", "the first request with its key was answered as a replay");
+    ensure!(
+        !paid.replayed,
+        "A key counts within its merchant.",
+        "the first request with its key was answered as a replay"
+    );
     succeeded(&paid)?;
-    charged_once(&stage.provider, checkout)?;
+    stage.charged_once(checkout)?;
     stage.names_its_charge(checkout, &paid)
 }
 
@@ -93,7 +98,7 @@ async fn another_request_is_refused(stage: &Stage, checkout: &Checkout) -> Outco
 
 pub async fn invalid(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
-    let stage = Stage::set(cx, &pg, Acquirer::EveryRequest, LONG).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
     let slips: [fn(&mut Checkout); 7] = [
         |checkout| checkout.request.amount_cents = 0,
         |checkout| checkout.request.amount_cents = -1_299,
@@ -104,7 +109,7 @@ pub async fn invalid(cx: &Check) -> Outcome {
         |checkout| checkout.key.clear(),
     ];
     for (n, slip) in slips.into_iter().enumerate() {
-        let right = Checkout::new(&format!("invalid-{n}"));
+        let right = Checkout::new(Acquirer::EveryRequest, &format!("invalid-{n}"));
         let mut wrong = right.clone();
         slip(&mut wrong);
         let answer = within(SOON, "an answer to an invalid request", wrong.send(&stage.a.payments)).await?;
@@ -130,5 +135,5 @@ pub async fn invalid(cx: &Check) -> Outcome {
 async fn corrected(stage: &Stage, right: &Checkout) -> Result<(), Failure> {
     let paid = within(SOON, "a corrected request", right.send(&stage.b.payments)).await?;
     succeeded(&paid.or_observed("the corrected request failed")?)?;
-    charged_once(&stage.provider, right)
+    stage.charged_once(right)
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, charged_once, database, succeeded};
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::PayError;
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -14,8 +15,8 @@ use tokio::task::JoinSet;
 pub async fn live(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     // Here a second attempt shows as a second charge.
-    let stage = Arc::new(Stage::set(cx, &pg, Acquirer::EveryRequest, LONG).await?);
-    let checkout = Checkout::new("running");
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "running");
     let charging = Gate::default();
     stage.provider.script(checkout.order(), [Turn::new(Effect::Charge).request_held(&charging)]);
     let running = send(&stage, &checkout, |stage| &stage.a);
@@ -49,7 +50,7 @@ pub async fn live(cx: &Check) -> Outcome {
         None => within(SOON, "the answer to the second request", second).await?,
     };
     stage.provider.until_idle().await?;
-    charged_once(&stage.provider, &checkout).map_err(|failure| failure.because(because))?;
+    stage.charged_once(&checkout).map_err(|failure| failure.because(because))?;
     succeeded(&first)?;
     match second.or_observed("the second request panicked")? {
         Ok(second) => stage.settles_with_one_charge(&checkout, &[first, second]).await,
@@ -71,10 +72,11 @@ const LATE: [(&str, Acquirer, Effect); 4] = [
 pub async fn outlived(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let mut running = JoinSet::new();
+    let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
     for (name, acquirer, effect) in LATE {
-        let stage = Arc::new(Stage::set(cx, &pg, acquirer, SHORT).await?);
+        let stage = stage.clone();
         running.spawn(async move {
-            late(stage, &Checkout::new(name), effect).await.map_err(|failure| {
+            late(stage, &Checkout::new(acquirer, name), effect).await.map_err(|failure| {
                 failure.evidence(format!("{acquirer}; the late answer to the first attempt: {effect:?}"))
             })
         });

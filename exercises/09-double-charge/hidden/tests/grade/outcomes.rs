@@ -1,7 +1,10 @@
 //! What the provider says, and what it leaves open.
 
+use std::sync::Arc;
+
 use double_charge_hidden::provider::{ACQUIRERS, Acquirer};
-use double_charge_hidden::stage::{SHORT, SOON, Stage, database, succeeded};
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::PayError;
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Turn};
@@ -40,10 +43,11 @@ pub async fn busy(cx: &Check) -> Outcome {
 async fn all(cx: &Check, cases: &'static [Case]) -> Outcome {
     let pg = database(cx).await?;
     let mut running = JoinSet::new();
+    let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
     for case in cases {
         for acquirer in ACQUIRERS {
-            let stage = Stage::set(cx, &pg, acquirer, SHORT).await?;
-            running.spawn(async move { settles(&stage, case).await.map_err(|failure| explained(failure, case, acquirer)) });
+            let stage = stage.clone();
+            running.spawn(async move { settles(&stage, case, acquirer).await.map_err(|failure| explained(failure, case, acquirer)) });
         }
     }
     for outcome in running.join_all().await {
@@ -52,9 +56,9 @@ async fn all(cx: &Check, cases: &'static [Case]) -> Outcome {
     Ok(())
 }
 
-async fn settles(stage: &Stage, case: &Case) -> Outcome {
-    let checkout = Checkout::new(&format!("{}-{:?}", case.name, stage.provider.acquirer()));
-    stage.provider.fail_lookups(case.lookups_fail);
+async fn settles(stage: &Stage, case: &Case, acquirer: Acquirer) -> Outcome {
+    let checkout = Checkout::new(acquirer, &format!("{}-{acquirer:?}", case.name));
+    stage.provider.fail_lookups(checkout.order(), case.lookups_fail);
     stage.provider.script(checkout.order(), case.effects.iter().map(|effect| Turn::new(*effect)));
     // The attempt may have settled the outcome itself, or it sends the merchant back.
     let first = within(SOON, "an answer", checkout.send(&stage.a.payments)).await?;

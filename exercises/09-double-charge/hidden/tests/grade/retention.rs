@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{SHORT, SOON, Stage, charged_once, database, succeeded};
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -15,8 +16,8 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub async fn purge(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
-    let stage = Arc::new(Stage::set(cx, &pg, Acquirer::EveryRequest, SHORT).await?);
-    let [finished, running, lost] = ["finished", "running", "lost"].map(Checkout::new);
+    let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
+    let [finished, running, lost] = ["finished", "running", "lost"].map(|name| Checkout::new(Acquirer::EveryRequest, name));
     let charging = Gate::default();
     stage.provider.script(running.order(), [Turn::new(Effect::Charge).answer_held(&charging)]);
     stage.provider.script(lost.order(), [Turn::new(Effect::LoseAnswer)]);
@@ -58,7 +59,7 @@ pub async fn purge(cx: &Check) -> Outcome {
         let told: Vec<_> = told.into_iter().collect();
         stage.settles_with_one_charge(checkout, &told).await.map_err(|failure| failure.because(because))?;
     }
-    charged_once(&stage.provider, &running)
+    stage.charged_once(&running)
 }
 
 async fn purged(stage: &Stage, now: OffsetDateTime) -> Result<u64, harness::Failure> {

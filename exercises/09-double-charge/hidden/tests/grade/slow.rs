@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::POOL;
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{LONG, SOON, Stage, charged_once, database, succeeded};
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
 use harness::{Check, OrObserved, Outcome, within};
@@ -16,11 +17,11 @@ const PAYMENTS: usize = 2 * POOL as usize;
 
 pub async fn provider(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
-    let stage = Arc::new(Stage::set(cx, &pg, Acquirer::EveryRequest, LONG).await?);
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
     let slow = Gate::default();
     let mut paying = JoinSet::new();
     for n in 0..PAYMENTS {
-        let checkout = Checkout::new(&format!("slow-{n}"));
+        let checkout = Checkout::new(Acquirer::EveryRequest, &format!("slow-{n}"));
         stage.provider.script(checkout.order(), [Turn::new(Effect::Charge).request_held(&slow)]);
         let stage = stage.clone();
         paying.spawn(async move { (checkout.send(&stage.a.payments).await, checkout) });
@@ -40,7 +41,7 @@ pub async fn provider(cx: &Check) -> Outcome {
     while let Some(paid) = paying.join_next().await {
         let (paid, checkout) = paid.or_observed("a payment panicked")?;
         succeeded(&paid.or_observed("a payment failed while the provider was slow")?)?;
-        charged_once(&stage.provider, &checkout)?;
+        stage.charged_once(&checkout)?;
     }
     Ok(())
 }
