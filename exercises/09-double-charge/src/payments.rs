@@ -36,7 +36,11 @@ impl Payments {
                 return Err(PayError::InProgress);
             };
             let paid_at = created_at.format(&Rfc3339).unwrap_or_default();
-            return Ok(PayResp { status: 200, body: paid(req, &charge_id, &paid_at), replayed: true });
+            return Ok(PayResp {
+                status: 200,
+                body: paid(req, &charge_id, &paid_at),
+                replayed: true,
+            });
         }
 
         store::claim(&self.db, merchant, key, &fingerprint, self.cfg.lease).await?;
@@ -46,12 +50,20 @@ impl Payments {
                 let payment_id = store::record(&self.db, merchant, req, &receipt).await?;
                 store::finish(&self.db, merchant, key, payment_id).await?;
                 let body = paid(req, &receipt.charge_id, &receipt.charged_at);
-                Ok(PayResp { status: 201, body, replayed: false })
+                Ok(PayResp {
+                    status: 201,
+                    body,
+                    replayed: false,
+                })
             }
             Err(err) => {
                 store::release(&self.db, merchant, key).await?;
                 match err {
-                    PspError::Declined => Ok(PayResp { status: 402, body: declined(req), replayed: false }),
+                    PspError::Declined => Ok(PayResp {
+                        status: 402,
+                        body: declined(req),
+                        replayed: false,
+                    }),
                     PspError::Timeout | PspError::Unavailable => Err(PayError::Retry(err.to_string())),
                 }
             }

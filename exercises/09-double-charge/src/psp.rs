@@ -93,10 +93,16 @@ impl HttpPsp {
                 false => PspError::Timeout,
             })?;
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(|_| PspError::Timeout)?;
+            let body = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|_| PspError::Timeout)?;
             Ok((status, body.to_bytes()))
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or(Err(PspError::Timeout))
+        tokio::time::timeout(ANSWER_TIMEOUT, answer)
+            .await
+            .unwrap_or(Err(PspError::Timeout))
     }
 }
 
@@ -121,11 +127,17 @@ impl Psp for HttpPsp {
     async fn lookup(&self, psp_key: &str) -> Result<Option<Receipt>, PspError> {
         let request = Request::builder()
             .method(Method::GET)
-            .uri(format!("{}/charges/by-key/{}", self.base_url, percent_encoded(psp_key)))
+            .uri(format!(
+                "{}/charges/by-key/{}",
+                self.base_url,
+                percent_encoded(psp_key)
+            ))
             .body(Full::default())
             .map_err(|_| PspError::Unavailable)?;
         match self.call(request).await? {
-            (StatusCode::OK, body) => serde_json::from_slice(&body).map(Some).map_err(|_| PspError::Timeout),
+            (StatusCode::OK, body) => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|_| PspError::Timeout),
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Err(PspError::Unavailable),
             _ => Err(PspError::Timeout),

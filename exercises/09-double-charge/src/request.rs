@@ -55,7 +55,9 @@ impl PayReq {
             return Err(PayError::Invalid("unknown merchant"));
         }
         if key.is_empty() || key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(PayError::Invalid("an idempotency key is 1 to 64 visible ASCII characters"));
+            return Err(PayError::Invalid(
+                "an idempotency key is 1 to 64 visible ASCII characters",
+            ));
         }
         if self.order_id.is_empty() || self.card.is_empty() {
             return Err(PayError::Invalid("order_id and card are required"));

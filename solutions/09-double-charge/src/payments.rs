@@ -32,13 +32,17 @@ impl Payments {
         let (this, merchant, key, req) = (self.clone(), merchant.to_owned(), key.to_owned(), req.clone());
         // A task of its own: a client that hangs up drops this future, and must not drop the attempt with it.
         let attempt = tokio::spawn(async move { this.attempt(&merchant, &key, &req).await });
-        attempt.await.unwrap_or_else(|err| Err(PayError::Retry(err.to_string())))
+        attempt
+            .await
+            .unwrap_or_else(|err| Err(PayError::Retry(err.to_string())))
     }
 
     async fn attempt(&self, merchant: &str, key: &str, req: &PayReq) -> Result<PayResp, PayError> {
         let owner = Uuid::new_v4();
         let claimed = store::claim(&self.db, merchant, key, req, owner, self.cfg.lease).await?;
-        let Some(attempts) = claimed else { return self.on_record(merchant, key, req).await };
+        let Some(attempts) = claimed else {
+            return self.on_record(merchant, key, req).await;
+        };
 
         // Two answers come from `finish` alone; whatever else happens in between leaves a row that names the request,
         // a lease that runs out, and a provider that can be asked.
@@ -54,7 +58,11 @@ impl Payments {
         let (status, body) = answer;
         let entry = receipt.as_ref().map(|receipt| (req, receipt));
         match store::finish(&self.db, merchant, key, owner, (status, &body), entry).await? {
-            true => Ok(PayResp { status, body, replayed: false }),
+            true => Ok(PayResp {
+                status,
+                body,
+                replayed: false,
+            }),
             false => self.on_record(merchant, key, req).await,
         }
     }
@@ -81,9 +89,15 @@ impl Payments {
     async fn on_record(&self, merchant: &str, key: &str, req: &PayReq) -> Result<PayResp, PayError> {
         match store::find(&self.db, merchant, key).await? {
             Some(known) if known.fingerprint != req.fingerprint() => Err(PayError::KeyReuse),
-            Some(store::KnownKey { status: Some(status), body: Some(body), .. }) => {
-                Ok(PayResp { status: status as u16, body: body.into(), replayed: true })
-            }
+            Some(store::KnownKey {
+                status: Some(status),
+                body: Some(body),
+                ..
+            }) => Ok(PayResp {
+                status: status as u16,
+                body: body.into(),
+                replayed: true,
+            }),
             _ => Err(PayError::InProgress),
         }
     }
@@ -92,7 +106,9 @@ impl Payments {
     pub async fn recover(&self) -> Result<usize, PayError> {
         let mut settled = 0;
         for (merchant, key, request) in store::abandoned(&self.db).await? {
-            let Ok(req) = serde_json::from_str(&request) else { continue };
+            let Ok(req) = serde_json::from_str(&request) else {
+                continue;
+            };
             settled += usize::from(self.pay(&merchant, &key, &req).await.is_ok());
         }
         Ok(settled)

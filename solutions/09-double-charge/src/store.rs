@@ -19,13 +19,11 @@ pub struct KnownKey {
 }
 
 pub async fn find(db: &PgPool, merchant: &str, key: &str) -> sqlx::Result<Option<KnownKey>> {
-    sqlx::query_as(
-        "SELECT fingerprint, status, body FROM idempotency_keys WHERE merchant = $1 AND key = $2",
-    )
-    .bind(merchant)
-    .bind(key)
-    .fetch_optional(db)
-    .await
+    sqlx::query_as("SELECT fingerprint, status, body FROM idempotency_keys WHERE merchant = $1 AND key = $2")
+        .bind(merchant)
+        .bind(key)
+        .fetch_optional(db)
+        .await
 }
 
 /// Makes `owner` the only attempt that may finish the key, for as long as `lease`, and says the how-manieth it is.

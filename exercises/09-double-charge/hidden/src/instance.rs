@@ -28,7 +28,9 @@ impl Instance {
         cfg: IdemCfg,
     ) -> Result<Instance, Failure> {
         let pool = pool(&tap)?;
-        let psp = HttpPsp { base_url: provider.door(name) };
+        let psp = HttpPsp {
+            base_url: provider.door(name),
+        };
         let payments = Payments::new(pool.clone(), Arc::new(psp), cfg).await;
         Ok(Instance { tap, pool, payments })
     }
@@ -36,5 +38,8 @@ impl Instance {
 
 /// Connects when it is first used.
 pub fn pool(tap: &PgTap) -> Result<PgPool, Failure> {
-    PgPoolOptions::new().max_connections(POOL).connect_lazy(&tap.url()).or_observed("the pool's address")
+    PgPoolOptions::new()
+        .max_connections(POOL)
+        .connect_lazy(&tap.url())
+        .or_observed("the pool's address")
 }

@@ -13,24 +13,30 @@ const AFTER_A_LEASE: Duration = Duration::from_secs(8);
 /// A generous deadline for an answer that is on record.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Sends the request to the first instance until it is answered, then once more to each: whatever anybody was told
-/// (`told` is what callers before this were) is one answer, it names the charge, and the customer was charged once.
+/// Sends the request to the first instance until it is answered, then once more to each: it has succeeded, and the
+/// customer was charged once. `told` is what callers before this were told. Whether the answers are the same to the
+/// byte is another promise, [`replays`].
 pub async fn settles_with_one_charge(
     provider: &Provider,
     instances: &[&Payments],
     checkout: &Checkout,
     told: &[PayResp],
 ) -> Result<(), Failure> {
-    let answer = checkout.insist(instances[0], AFTER_A_LEASE).await?;
+    let answer = checkout
+        .insist(instances[0], AFTER_A_LEASE)
+        .await
+        .map_err(|failure| {
+            failure.because(
+                "An attempt that failed or died keeps its key for ever: nothing lets the next one in.",
+            )
+        })?;
     provider.until_idle().await?;
     charged_once(provider, checkout)?;
-    succeeded(&answer)?;
-    for earlier in told {
-        same(earlier, &answer)?;
+    told.iter().chain([&answer]).try_for_each(succeeded)?;
+    for payments in instances {
+        succeeded(&checkout.insist(payments, SOON).await?)?;
     }
-    replays(instances, checkout, &answer).await?;
-    charged_once(provider, checkout)?;
-    names_its_charge(provider, checkout, &answer)
+    charged_once(provider, checkout)
 }
 
 /// The request is answered as before, byte for byte, by whichever instance.
@@ -71,7 +77,9 @@ pub fn succeeded(answer: &PayResp) -> Result<(), Failure> {
 
 pub fn names_its_charge(provider: &Provider, checkout: &Checkout, answer: &PayResp) -> Result<(), Failure> {
     let book = provider.book();
-    let charge_id = book.charge(checkout.order()).map_or("none", |charge| &charge.charge_id);
+    let charge_id = book
+        .charge(checkout.order())
+        .map_or("none", |charge| &charge.charge_id);
     ensure!(
         String::from_utf8_lossy(&answer.body).contains(charge_id),
         "The answer is the merchant's receipt: it has to name the charge that was made.",
@@ -84,7 +92,11 @@ pub fn names_its_charge(provider: &Provider, checkout: &Checkout, answer: &PayRe
 /// The customer was charged, and once.
 pub fn charged_once(provider: &Provider, checkout: &Checkout) -> Result<(), Failure> {
     let book = provider.book();
-    let charges: Vec<_> = book.charged.iter().filter(|charge| charge.order_id == checkout.order()).collect();
+    let charges: Vec<_> = book
+        .charged
+        .iter()
+        .filter(|charge| charge.order_id == checkout.order())
+        .collect();
     let because = match charges[..] {
         [_] => return Ok(()),
         [] => "The merchant was told that the payment went through, and no money moved.",
@@ -99,11 +111,22 @@ pub fn charged_once(provider: &Provider, checkout: &Checkout) -> Result<(), Fail
     };
     let listed: Vec<_> = charges
         .iter()
-        .map(|charge| format!("{} for instance {} under key {}", charge.charge_id, charge.door, charge.key))
+        .map(|charge| {
+            format!(
+                "{} for instance {} under key {}",
+                charge.charge_id, charge.door, charge.key
+            )
+        })
         .collect();
-    Err(Failure::new(format!("{} charges for {}", charges.len(), checkout.order()))
-        .because(because)
-        .evidence(format!("{} made: {}", Acquirer::of(&checkout.merchant), listed.join(", "))))
+    Err(
+        Failure::new(format!("{} charges for {}", charges.len(), checkout.order()))
+            .because(because)
+            .evidence(format!(
+                "{} made: {}",
+                Acquirer::of(&checkout.merchant),
+                listed.join(", ")
+            )),
+    )
 }
 
 /// An answer, as it is shown in a report.

@@ -79,7 +79,10 @@ pub struct Book {
 
 impl Book {
     pub fn charges(&self, order_id: &str) -> usize {
-        self.charged.iter().filter(|charged| charged.order_id == order_id).count()
+        self.charged
+            .iter()
+            .filter(|charged| charged.order_id == order_id)
+            .count()
     }
 
     pub fn asked(&self, order_id: &str) -> usize {
@@ -121,7 +124,11 @@ impl Provider {
         let (listener, address) = listen(runtime)
             .map_err(|err| Failure::environment(format!("failed to listen on a loopback port: {err}")))?;
         let serving = runtime.spawn(accept(desk.clone(), listener)).abort_handle();
-        Ok(Provider { address, desk, serving })
+        Ok(Provider {
+            address,
+            desk,
+            serving,
+        })
     }
 
     /// The base URL for one instance, so that the book knows which of them a charge came from.
@@ -136,7 +143,10 @@ impl Provider {
 
     /// What becomes of the next charge requests for that order, one turn each.
     pub fn script(&self, order_id: &str, turns: impl IntoIterator<Item = Turn>) {
-        lock(&self.desk.scripts).entry(order_id.to_owned()).or_default().extend(turns);
+        lock(&self.desk.scripts)
+            .entry(order_id.to_owned())
+            .or_default()
+            .extend(turns);
     }
 
     /// The next `n` look-ups of that order's charge are answered with an error that says nothing about it.
@@ -156,13 +166,18 @@ impl Provider {
         reached: impl FnMut(&Book) -> bool,
     ) -> Result<(), Failure> {
         let mut book = self.desk.book.subscribe();
-        within(deadline, what, async { book.wait_for(reached).await.map(|_| ()) }).await?.ok();
+        within(deadline, what, async { book.wait_for(reached).await.map(|_| ()) })
+            .await?
+            .ok();
         Ok(())
     }
 
     /// Waits until every charge request has been answered.
     pub async fn until_idle(&self) -> Result<(), Failure> {
-        self.until("the provider's last answer", Duration::from_secs(10), |book| book.in_flight == 0).await
+        self.until("the provider's last answer", Duration::from_secs(10), |book| {
+            book.in_flight == 0
+        })
+        .await
     }
 }
 
@@ -200,7 +215,11 @@ async fn serve(desk: Arc<Desk>, stream: TcpStream) {
     let service = service_fn(move |request| {
         // A task of its own: hyper drops the service when the client is gone, and the provider goes on.
         let turn = tokio::spawn(handle(desk.clone(), request));
-        async move { turn.await.map_err(|_| "lost").and_then(|answer| answer.ok_or("cut")) }
+        async move {
+            turn.await
+                .map_err(|_| "lost")
+                .and_then(|answer| answer.ok_or("cut"))
+        }
     });
     // An error is a connection that was cut, by the script or by the client.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -217,9 +236,15 @@ async fn handle(desk: Arc<Desk>, request: Request<Incoming>) -> Option<Response<
     match (request.method(), path.strip_prefix("charges/by-key/")) {
         (&Method::GET, Some(key)) => desk.lookup(&points, percent_decoded(key)?).await,
         (&Method::POST, None) if path == "charges" => {
-            let key = request.headers().get("idempotency-key")?.to_str().ok()?.to_owned();
+            let key = request
+                .headers()
+                .get("idempotency-key")?
+                .to_str()
+                .ok()?
+                .to_owned();
             let body = request.into_body().collect().await.ok()?.to_bytes();
-            desk.charge(&points, door, key, serde_json::from_slice(&body).ok()?).await
+            desk.charge(&points, door, key, serde_json::from_slice(&body).ok()?)
+                .await
         }
         _ => answer(StatusCode::BAD_REQUEST, Bytes::new()),
     }
@@ -305,7 +330,13 @@ impl Desk {
     }
 
     async fn lookup(&self, points: &Points, key: String) -> Option<Response<Full<Bytes>>> {
-        let first = self.book.borrow().charged.iter().find(|charged| charged.key == key).cloned();
+        let first = self
+            .book
+            .borrow()
+            .charged
+            .iter()
+            .find(|charged| charged.key == key)
+            .cloned();
         let fails = self.lookup_fails(&key);
         self.book.send_modify(|book| book.lookups.push(key));
         if points.pass("the look-up").await == Fate::Lose {
@@ -322,8 +353,13 @@ impl Desk {
     fn lookup_fails(&self, key: &str) -> bool {
         let book = self.book.borrow();
         let mut failing = lock(&self.failing_lookups);
-        let order = book.asked.iter().find(|(_, keys)| keys.iter().any(|asked| asked == key));
-        let left = order.and_then(|(order, _)| failing.get_mut(order)).filter(|left| **left > 0);
+        let order = book
+            .asked
+            .iter()
+            .find(|(_, keys)| keys.iter().any(|asked| asked == key));
+        let left = order
+            .and_then(|(order, _)| failing.get_mut(order))
+            .filter(|left| **left > 0);
         left.map(|left| *left -= 1).is_some()
     }
 }

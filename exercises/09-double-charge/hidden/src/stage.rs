@@ -20,7 +20,10 @@ pub const SHORT: IdemCfg = lease(Duration::from_secs(1));
 pub const SOON: Duration = Duration::from_secs(5);
 
 const fn lease(lease: Duration) -> IdemCfg {
-    IdemCfg { lease, retention: Duration::from_secs(24 * 60 * 60) }
+    IdemCfg {
+        lease,
+        retention: Duration::from_secs(24 * 60 * 60),
+    }
 }
 
 /// The check's database, with the subject's schema.
@@ -50,7 +53,11 @@ impl Stage {
     }
 
     /// See [`promise::settles_with_one_charge`]; the request goes to `b` first.
-    pub async fn settles_with_one_charge(&self, checkout: &Checkout, told: &[PayResp]) -> Result<(), Failure> {
+    pub async fn settles_with_one_charge(
+        &self,
+        checkout: &Checkout,
+        told: &[PayResp],
+    ) -> Result<(), Failure> {
         let instances = [&self.b.payments, &self.a.payments];
         promise::settles_with_one_charge(&self.provider, &instances, checkout, told).await
     }

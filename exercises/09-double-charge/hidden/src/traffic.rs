@@ -55,7 +55,9 @@ impl Checkout {
                 Ok(Err(err)) => return Err(Failure::new(format!("the request was refused for good: {err}"))),
                 Err(_) => {
                     let last = refused.map_or("no answer at all".to_owned(), |err| err.to_string());
-                    return Err(Failure::new(format!("no final answer within {deadline:?}; the last was: {last}")));
+                    return Err(Failure::new(format!(
+                        "no final answer within {deadline:?}; the last was: {last}"
+                    )));
                 }
             }
             tokio::time::sleep(PAUSE).await;

@@ -27,15 +27,25 @@ pub struct Turn {
 
 impl Turn {
     pub fn new(effect: Effect) -> Turn {
-        Turn { effect, request: None, answer: None }
+        Turn {
+            effect,
+            request: None,
+            answer: None,
+        }
     }
 
     pub fn request_held(self, gate: &Gate) -> Turn {
-        Turn { request: Some(gate.clone()), ..self }
+        Turn {
+            request: Some(gate.clone()),
+            ..self
+        }
     }
 
     pub fn answer_held(self, gate: &Gate) -> Turn {
-        Turn { answer: Some(gate.clone()), ..self }
+        Turn {
+            answer: Some(gate.clone()),
+            ..self
+        }
     }
 }
 
@@ -53,7 +63,9 @@ struct State {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { state: Arc::new(watch::Sender::new(State::default())) }
+        Gate {
+            state: Arc::new(watch::Sender::new(State::default())),
+        }
     }
 }
 

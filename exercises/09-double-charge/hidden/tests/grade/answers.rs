@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use double_charge_hidden::provider::{ACQUIRERS, Acquirer};
 use double_charge_hidden::promise::{shown, succeeded};
+use double_charge_hidden::provider::{ACQUIRERS, Acquirer};
 use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Turn};
@@ -54,8 +54,15 @@ pub async fn declined(cx: &Check) -> Outcome {
     for acquirer in ACQUIRERS {
         let checkout = Checkout::new(acquirer, &format!("declined-{acquirer:?}"));
         // A moment later the same card would go through.
-        stage.provider.script(checkout.order(), [Turn::new(Effect::Decline)]);
-        let first = within(SOON, "the answer to a declined payment", checkout.send(&stage.a.payments)).await?;
+        stage
+            .provider
+            .script(checkout.order(), [Turn::new(Effect::Decline)]);
+        let first = within(
+            SOON,
+            "the answer to a declined payment",
+            checkout.send(&stage.a.payments),
+        )
+        .await?;
         let first = first.or_observed("a declined payment got no answer but an error")?;
         ensure!(
             (400..500).contains(&first.status),

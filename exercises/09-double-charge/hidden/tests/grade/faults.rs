@@ -59,7 +59,10 @@ async fn both(cx: &Check, fault: Fault) -> Outcome {
 }
 
 async fn sweep(world: Arc<World>, acquirer: Acquirer) -> Result<Swept, Failure> {
-    let how = Sweep { side_by_side: WAITING, act_deadline: Duration::from_secs(15) };
+    let how = Sweep {
+        side_by_side: WAITING,
+        act_deadline: Duration::from_secs(15),
+    };
     let fault = world.fault;
     let build = move |case: Case| Payment::build(world.clone(), acquirer, case);
     match fault {
@@ -88,7 +91,14 @@ impl World {
         let survivor = Instance::start("survivor", pg.another_tap().await?.into(), &provider, SHORT).await?;
         let under_way = Arc::new(Semaphore::new(UNDER_WAY));
         let recovered = tokio::sync::Mutex::new(None);
-        Ok(Arc::new(World { fault, pg, provider, survivor, under_way, recovered }))
+        Ok(Arc::new(World {
+            fault,
+            pg,
+            provider,
+            survivor,
+            under_way,
+            recovered,
+        }))
     }
 
     /// Returns when the recovery job has been run since now, once for all who wait for it together.
@@ -100,7 +110,13 @@ impl World {
         }
         *recovered = Some(Instant::now());
         // What it could not do now, it does the next time; only that it comes back is asked of it here.
-        within(Duration::from_secs(10), "recover", self.survivor.payments.recover()).await?.ok();
+        within(
+            Duration::from_secs(10),
+            "recover",
+            self.survivor.payments.recover(),
+        )
+        .await?
+        .ok();
         Ok(())
     }
 }
@@ -121,14 +137,22 @@ impl Payment {
         let tap = Arc::new(world.pg.another_tap().await?);
         let points = tap.report_to(&case.points);
         world.provider.report_to(&door, &case.points);
-        let under_way = world.under_way.clone().acquire_owned().await.or_observed("the semaphore")?;
+        let under_way = world
+            .under_way
+            .clone()
+            .acquire_owned()
+            .await
+            .or_observed("the semaphore")?;
         let checkout = Checkout::new(acquirer, &door);
         let under_way = std::sync::Mutex::new(Some(under_way));
-        Ok(Payment { world, checkout, door, tap, under_way, _points: points })
-    }
-
-    fn explained(&self, failure: Failure) -> Failure {
-        failure.evidence(Acquirer::of(&self.checkout.merchant).to_string())
+        Ok(Payment {
+            world,
+            checkout,
+            door,
+            tap,
+            under_way,
+            _points: points,
+        })
     }
 }
 
@@ -138,7 +162,11 @@ impl Scene for Payment {
 
     async fn boot(&self) -> Result<Instance, Failure> {
         let instance = Instance::start(&self.door, self.tap.clone(), &self.world.provider, SHORT).await?;
-        instance.pool.acquire().await.or_observed("the pool's first connection")?;
+        instance
+            .pool
+            .acquire()
+            .await
+            .or_observed("the pool's first connection")?;
         Ok(instance)
     }
 
@@ -150,7 +178,7 @@ impl Scene for Payment {
         drop(self.under_way.lock().map(|mut permit| permit.take()));
         let told = match after.answer {
             Some(Err(err @ (PayError::KeyReuse { .. } | PayError::Invalid { .. }))) => {
-                return Err(self.explained(Failure::new(format!("the request was refused for good: {err}"))));
+                return Err(Failure::new(format!("the request was refused for good: {err}")));
             }
             Some(Err(err)) if after.number == 0 => {
                 return Err(Failure::new(format!("an undisturbed payment failed: {err}")));
@@ -158,7 +186,9 @@ impl Scene for Payment {
             Some(Ok(answer)) => Some(answer),
             Some(Err(_)) | None => None,
         };
-        let World { provider, survivor, .. } = &*self.world;
+        let World {
+            provider, survivor, ..
+        } = &*self.world;
         provider.until_idle().await?;
         if told.is_none() {
             tokio::time::sleep(SHORT.lease).await;
@@ -169,8 +199,6 @@ impl Scene for Payment {
         }
         let mut instances = vec![&survivor.payments];
         instances.extend(after.subject.as_ref().map(|instance| &instance.payments));
-        promise::settles_with_one_charge(provider, &instances, &self.checkout, told.as_slice())
-            .await
-            .map_err(|failure| self.explained(failure))
+        promise::settles_with_one_charge(provider, &instances, &self.checkout, told.as_slice()).await
     }
 }

@@ -1,7 +1,7 @@
 //! What a key stands for.
 
-use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq};
 use double_charge_hidden::traffic::Checkout;
@@ -26,7 +26,11 @@ pub async fn scoped(cx: &Check) -> Outcome {
     let mut statements = Vec::new();
     for (n, (merchant, key)) in UNRELATED.into_iter().enumerate() {
         let basket = Checkout::new(Acquirer::of(merchant), &n.to_string());
-        let checkout = Checkout { merchant: merchant.to_owned(), key: key.to_owned(), ..basket };
+        let checkout = Checkout {
+            merchant: merchant.to_owned(),
+            key: key.to_owned(),
+            ..basket
+        };
         let before = stage.a.tap.counts();
         pays(&stage, &checkout).await.map_err(|failure| {
             failure
@@ -42,7 +46,10 @@ pub async fn scoped(cx: &Check) -> Outcome {
 
     // The same basket, bought twice on purpose.
     let first = Checkout::new(Acquirer::OncePerKey, "basket");
-    let second = Checkout { key: format!("{}-again", first.key), ..first.clone() };
+    let second = Checkout {
+        key: format!("{}-again", first.key),
+        ..first.clone()
+    };
     for checkout in [&first, &second] {
         let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
         succeeded(&paid.or_observed("a payment failed")?)?;
@@ -72,15 +79,47 @@ async fn pays(stage: &Stage, checkout: &Checkout) -> Outcome {
 async fn another_request_is_refused(stage: &Stage, checkout: &Checkout) -> Outcome {
     let request = &checkout.request;
     let others = [
-        ("amount", PayReq { amount_cents: request.amount_cents + 1, ..request.clone() }),
-        ("order", PayReq { order_id: format!("{}-b", request.order_id), ..request.clone() }),
-        ("currency", PayReq { currency: "SEK".to_owned(), ..request.clone() }),
-        ("card", PayReq { card: "tok_5555".to_owned(), ..request.clone() }),
+        (
+            "amount",
+            PayReq {
+                amount_cents: request.amount_cents + 1,
+                ..request.clone()
+            },
+        ),
+        (
+            "order",
+            PayReq {
+                order_id: format!("{}-b", request.order_id),
+                ..request.clone()
+            },
+        ),
+        (
+            "currency",
+            PayReq {
+                currency: "SEK".to_owned(),
+                ..request.clone()
+            },
+        ),
+        (
+            "card",
+            PayReq {
+                card: "tok_5555".to_owned(),
+                ..request.clone()
+            },
+        ),
     ];
     let calls = stage.provider.book().calls();
     for (field, request) in others {
-        let other = Checkout { request, ..checkout.clone() };
-        let answer = within(SOON, "an answer to another request", other.send(&stage.b.payments)).await?;
+        let other = Checkout {
+            request,
+            ..checkout.clone()
+        };
+        let answer = within(
+            SOON,
+            "an answer to another request",
+            other.send(&stage.b.payments),
+        )
+        .await?;
         ensure!(
             matches!(answer, Err(PayError::KeyReuse { .. })),
             "A key that comes with another request is a merchant's mistake, and has to be refused: replaying the wrong \
@@ -112,7 +151,12 @@ pub async fn invalid(cx: &Check) -> Outcome {
         let right = Checkout::new(Acquirer::EveryRequest, &format!("invalid-{n}"));
         let mut wrong = right.clone();
         slip(&mut wrong);
-        let answer = within(SOON, "an answer to an invalid request", wrong.send(&stage.a.payments)).await?;
+        let answer = within(
+            SOON,
+            "an answer to an invalid request",
+            wrong.send(&stage.a.payments),
+        )
+        .await?;
         ensure!(
             matches!(answer, Err(PayError::Invalid { .. })),
             "A request that can never succeed is refused before anything else.",
@@ -125,8 +169,10 @@ pub async fn invalid(cx: &Check) -> Outcome {
             "an invalid request reached the provider"
         );
         corrected(&stage, &right).await.map_err(|failure| {
-            failure.because("An invalid request burned its key: the merchant corrects the request and sends it with the \
-                             same key.")
+            failure.because(
+                "An invalid request burned its key: the merchant corrects the request and sends it with the \
+                             same key.",
+            )
         })?;
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq};
 use double_charge_hidden::traffic::Checkout;
@@ -17,10 +17,16 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub async fn purge(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
-    let [finished, running, lost] = ["finished", "running", "lost"].map(|name| Checkout::new(Acquirer::EveryRequest, name));
+    let [finished, running, lost] =
+        ["finished", "running", "lost"].map(|name| Checkout::new(Acquirer::EveryRequest, name));
     let charging = Gate::default();
-    stage.provider.script(running.order(), [Turn::new(Effect::Charge).answer_held(&charging)]);
-    stage.provider.script(lost.order(), [Turn::new(Effect::LoseAnswer)]);
+    stage.provider.script(
+        running.order(),
+        [Turn::new(Effect::Charge).answer_held(&charging)],
+    );
+    stage
+        .provider
+        .script(lost.order(), [Turn::new(Effect::LoseAnswer)]);
 
     let paid = within(SOON, "a payment", finished.send(&stage.a.payments)).await?;
     let paid = paid.or_observed("a payment failed")?;
@@ -31,7 +37,8 @@ pub async fn purge(cx: &Check) -> Outcome {
     within(SOON, "the charge request", charging.until_arrived(1)).await?;
 
     purged(&stage, OffsetDateTime::now_utc() + HOUR).await?;
-    stage.replays(&finished, &paid).await.map_err(|failure| {
+    let remembered = stage.settles_with_one_charge(&finished, &[paid]).await;
+    remembered.map_err(|failure| {
         failure.because("A finished payment's key is remembered for as long as its retention says.")
     })?;
 
@@ -41,7 +48,10 @@ pub async fn purge(cx: &Check) -> Outcome {
         "What is past its retention has to go, or the table grows for ever.",
         "purge removed nothing, an hour after the retention of a finished payment"
     );
-    let request = PayReq { order_id: "order-finished-anew".to_owned(), ..finished.request.clone() };
+    let request = PayReq {
+        order_id: "order-finished-anew".to_owned(),
+        ..finished.request.clone()
+    };
     let anew = Checkout { request, ..finished };
     let answer = within(SOON, "an answer", anew.send(&stage.b.payments)).await?;
     ensure!(
@@ -53,15 +63,22 @@ pub async fn purge(cx: &Check) -> Outcome {
     let because = "A key was forgotten before its payment had ended, however old it looked: the next request charged as \
                    if it were the first.";
     charging.open();
-    let first = within(SOON, "the running payment's answer", attempt).await?.or_observed("the payment panicked")?;
+    let first = within(SOON, "the running payment's answer", attempt)
+        .await?
+        .or_observed("the payment panicked")?;
     stage.provider.until_idle().await?;
     for (checkout, told) in [(&running, first), (&lost, told)] {
         let told: Vec<_> = told.into_iter().collect();
-        stage.settles_with_one_charge(checkout, &told).await.map_err(|failure| failure.because(because))?;
+        stage
+            .settles_with_one_charge(checkout, &told)
+            .await
+            .map_err(|failure| failure.because(because))?;
     }
     stage.charged_once(&running)
 }
 
 async fn purged(stage: &Stage, now: OffsetDateTime) -> Result<u64, harness::Failure> {
-    within(SOON, "purge", stage.b.payments.purge(now)).await?.or_observed("purge failed")
+    within(SOON, "purge", stage.b.payments.purge(now))
+        .await?
+        .or_observed("purge failed")
 }

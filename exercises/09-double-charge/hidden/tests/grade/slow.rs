@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::POOL;
-use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -22,20 +22,35 @@ pub async fn provider(cx: &Check) -> Outcome {
     let mut paying = JoinSet::new();
     for n in 0..PAYMENTS {
         let checkout = Checkout::new(Acquirer::EveryRequest, &format!("slow-{n}"));
-        stage.provider.script(checkout.order(), [Turn::new(Effect::Charge).request_held(&slow)]);
+        stage
+            .provider
+            .script(checkout.order(), [Turn::new(Effect::Charge).request_held(&slow)]);
         let stage = stage.clone();
         paying.spawn(async move { (checkout.send(&stage.a.payments).await, checkout) });
     }
     let because = "A connection or a transaction is held while the provider is asked: a slow provider is an exhausted \
                    pool.";
-    within(SOON, "every payment reached the provider", slow.until_arrived(PAYMENTS)).await.map_err(|failure| {
+    within(
+        SOON,
+        "every payment reached the provider",
+        slow.until_arrived(PAYMENTS),
+    )
+    .await
+    .map_err(|failure| {
         let arrived = slow.arrived();
-        failure.because(because).evidence(format!("{arrived} of {PAYMENTS} payments got there with {POOL} connections"))
+        failure.because(because).evidence(format!(
+            "{arrived} of {PAYMENTS} payments got there with {POOL} connections"
+        ))
     })?;
     let unrelated = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM pg_class").fetch_one(&stage.a.pool);
-    let unrelated = within(SOON, "an unrelated query", unrelated).await.map_err(|failure| failure.because(because))?;
+    let unrelated = within(SOON, "an unrelated query", unrelated)
+        .await
+        .map_err(|failure| failure.because(because))?;
     unrelated.or_observed("an unrelated query failed")?;
-    cx.measure("connections_held_while_charging", f64::from(least_held(&stage.a.pool).await));
+    cx.measure(
+        "connections_held_while_charging",
+        f64::from(least_held(&stage.a.pool).await),
+    );
 
     slow.open();
     while let Some(paid) = paying.join_next().await {
