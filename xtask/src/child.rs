@@ -1,9 +1,9 @@
 //! One check as a child process: started, listened to, ended.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -48,6 +48,24 @@ pub struct Told {
     pub seconds: f64,
 }
 
+impl Told {
+    /// A check that could not be run at all.
+    pub fn missing(observed: String) -> Told {
+        let judgement = Judgement {
+            verdict: Verdict::Environment,
+            observed,
+            because: None,
+            evidence: Vec::new(),
+        };
+        Told {
+            judgement,
+            measured: Default::default(),
+            sites: Default::default(),
+            seconds: 0.0,
+        }
+    }
+}
+
 /// Runs one check to its end, whatever that is.
 pub async fn run(ask: Ask<'_>) -> Told {
     let begun = Instant::now();
@@ -63,7 +81,12 @@ pub async fn run(ask: Ask<'_>) -> Told {
         },
     };
     let Transcript { measured, sites, .. } = transcript;
-    Told { judgement, measured, sites, seconds: begun.elapsed().as_secs_f64() }
+    Told {
+        judgement,
+        measured,
+        sites,
+        seconds: begun.elapsed().as_secs_f64(),
+    }
 }
 
 /// Why the listening stopped.
@@ -87,9 +110,19 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
     ours.set_nonblocking(true)?;
     let mut pipe = UnixStream::from_std(ours)?;
     let mut child = Command::new(ask.program)
-        .args([ask.test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
+        .args([
+            ask.test,
+            "--exact",
+            "--nocapture",
+            "--include-ignored",
+            "--test-threads=1",
+        ])
         .env_clear()
-        .envs(["PATH", "HOME", "TMPDIR", "LANG"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(
+            ["PATH", "HOME", "TMPDIR", "LANG"]
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
         .env(CHECK_VARIABLE, ask.test)
         .env(evidence::RUN_VARIABLE, &run)
         .current_dir(ask.folder)
@@ -114,17 +147,28 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
         End::Silent => (Some(child.wait().await), Vec::new()),
         End::Late | End::Forged(_) => (None, evidence::threads(pid)),
     };
-    evidence::kill_group(pid);
     if status.is_none() {
+        evidence::kill_group(pid);
         child.wait().await.ok();
     }
     let left_behind = evidence::sweep_left_behind(pid, &run);
     let output = [stderr.tail().await, stdout.tail().await].concat();
-    Ok(judged(transcript, listened, status.transpose()?, threads, left_behind, output))
+    Ok(judged(
+        transcript,
+        listened,
+        status.transpose()?,
+        threads,
+        left_behind,
+        output,
+    ))
 }
 
 /// Reads until the check has said everything, says something that it never says, or is out of time.
-async fn listen(pipe: &mut UnixStream, transcript: &mut Transcript, child: &mut tokio::process::Child) -> End {
+async fn listen(
+    pipe: &mut UnixStream,
+    transcript: &mut Transcript,
+    child: &mut tokio::process::Child,
+) -> End {
     let begun = tokio::time::Instant::now();
     let mut buffer = Vec::new();
     let mut exited = false;
@@ -143,7 +187,11 @@ async fn listen(pipe: &mut UnixStream, transcript: &mut Transcript, child: &mut 
             () = sleep_until(deadline) => return End::Late,
         };
         if read == 0 {
-            return if buffer.is_empty() { End::Silent } else { End::Forged("the check's pipe ended within a line".to_owned()) };
+            return if buffer.is_empty() {
+                End::Silent
+            } else {
+                End::Forged("the check's pipe ended within a line".to_owned())
+            };
         }
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
@@ -152,7 +200,9 @@ async fn listen(pipe: &mut UnixStream, transcript: &mut Transcript, child: &mut 
             }
         }
         if buffer.len() > LINE_BYTES_MAX {
-            return End::Forged(format!("a line of more than {LINE_BYTES_MAX} bytes on the check's pipe"));
+            return End::Forged(format!(
+                "a line of more than {LINE_BYTES_MAX} bytes on the check's pipe"
+            ));
         }
         if transcript.ended && buffer.is_empty() {
             return End::Said;
@@ -174,17 +224,25 @@ fn judged(
         because: (!because.is_empty()).then(|| because.to_owned()),
         evidence: Vec::new(),
     };
-    let stage = transcript.stage.as_ref().map(|stage| format!("its last stage: {stage}"));
+    let stage = transcript
+        .stage
+        .as_ref()
+        .map(|stage| format!("its last stage: {stage}"));
+    let unjudged = !matches!(end, End::Said);
     let mut judgement = match (end, transcript.judgement.take(), status) {
         (End::Said, Some(judgement), Some(status)) if status.code() == Some(JUDGED_EXIT) => judgement,
         (End::Said, _, Some(status)) => fail(
             format!("the process did not end as the harness ends it, but with {status}"),
             "Something in the process ended it before the harness could.",
         ),
-        (End::Said, _, None) => fail("the process was judged and did not end".to_owned(), "An exit handler hangs."),
-        (End::Forged(what), ..) => {
-            fail(what, "Only the harness speaks on this pipe, so nothing of this check counts.")
-        }
+        (End::Said, _, None) => fail(
+            "the process was judged and did not end".to_owned(),
+            "An exit handler hangs.",
+        ),
+        (End::Forged(what), ..) => fail(
+            what,
+            "Only the harness speaks on this pipe, so nothing of this check counts.",
+        ),
         (End::Late, ..) => match transcript.deadline_ms {
             Some(ms) => fail(
                 format!("the check did not end within its {} s", ms / 1000),
@@ -201,21 +259,33 @@ fn judged(
         }
     };
     if judgement.verdict == Verdict::Pass && !left_behind.is_empty() {
-        judgement = fail("the check left processes behind".to_owned(), "What outlives its caller is nobody's any more.");
+        judgement = fail(
+            "the check left processes behind".to_owned(),
+            "What outlives its caller is nobody's any more.",
+        );
     }
     if judgement.verdict != Verdict::Pass {
         judgement.evidence.extend(stage);
         judgement.evidence.extend(threads);
-        judgement.evidence.extend(left_behind.into_iter().map(|process| format!("left behind and killed: {process}")));
-        if judgement.evidence.is_empty() && judgement.verdict == Verdict::Fail {
-            judgement.evidence.extend(output.into_iter().map(|line| format!("output: {line}")));
+        judgement.evidence.extend(
+            left_behind
+                .into_iter()
+                .map(|process| format!("left behind and killed: {process}")),
+        );
+        if unjudged {
+            judgement
+                .evidence
+                .extend(output.into_iter().map(|line| format!("output: {line}")));
         }
     }
     judgement
 }
 
 /// Reads what a child prints to the end and keeps the last of it, so that a flood neither blocks nor fills anything.
-struct Output(tokio::task::JoinHandle<()>, std::rc::Rc<std::cell::RefCell<VecDeque<u8>>>);
+struct Output(
+    tokio::task::JoinHandle<()>,
+    std::rc::Rc<std::cell::RefCell<VecDeque<u8>>>,
+);
 
 impl Output {
     fn of(stream: Option<impl AsyncRead + Unpin + 'static>) -> Output {
@@ -241,9 +311,17 @@ impl Output {
         }
         let bytes: Vec<u8> = kept.borrow().iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        let told = |line: &&str| !line.trim().is_empty() && !line.starts_with("running ") && !line.starts_with("test ");
-        let lines: Vec<&str> = text.lines().filter(told).collect();
+        // libtest begins the line of a running test before the test prints.
+        let own = |line: &'_ str| line.split_once(" ... ").map_or(line, |(_, rest)| rest).to_owned();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| if line.starts_with("test ") { own(line) } else { line.to_owned() })
+            .filter(|line| !line.trim().is_empty() && !line.starts_with("running "))
+            .collect();
         let from = lines.len().saturating_sub(OUTPUT_LINES_TOLD);
-        lines[from..].iter().map(|line| line.chars().take(200).collect()).collect()
+        lines[from..]
+            .iter()
+            .map(|line| line.chars().take(200).collect())
+            .collect()
     }
 }

@@ -104,7 +104,10 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
         let name = name.to_string_lossy().into_owned();
         let foreign = name.starts_with("CARGO_PKG_")
             || name.starts_with("CARGO_PROFILE_")
-            || matches!(name.as_str(), "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_TARGET" | "CARGO_MANIFEST_DIR");
+            || matches!(
+                name.as_str(),
+                "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_TARGET" | "CARGO_MANIFEST_DIR"
+            );
         if foreign {
             command.env_remove(name);
         }
@@ -123,15 +126,32 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
 
 fn is_chatter(line: &str) -> bool {
     const WORDS: [&str; 9] = [
-        "Finished ", "Blocking ", "Locking ", "Updating ", "Downloading ", "Downloaded ", "Adding ", "Fresh ", "Dirty ",
+        "Finished ",
+        "Blocking ",
+        "Locking ",
+        "Updating ",
+        "Downloading ",
+        "Downloaded ",
+        "Adding ",
+        "Fresh ",
+        "Dirty ",
     ];
     WORDS.iter().any(|word| line.trim_start().starts_with(word))
 }
 
 fn collect(artifacts: &str, diagnostics: String, ok: bool) -> Built {
-    let mut built = Built { diagnostics, ok, ..Built::default() };
-    for message in artifacts.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
-        let (Some(id), Some(target)) = (message.package_id, message.target) else { continue };
+    let mut built = Built {
+        diagnostics,
+        ok,
+        ..Built::default()
+    };
+    for message in artifacts
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+    {
+        let (Some(id), Some(target)) = (message.package_id, message.target) else {
+            continue;
+        };
         if message.reason != "compiler-artifact" {
             continue;
         }
@@ -140,7 +160,11 @@ fn collect(artifacts: &str, diagnostics: String, ok: bool) -> Built {
             Some(program) if target.kind.iter().any(|kind| kind == "test") && target.name == "grade" => {
                 built.programs.insert(package, program);
             }
-            _ => built.libraries.entry(package).or_default().extend(message.filenames),
+            _ => built
+                .libraries
+                .entry(package)
+                .or_default()
+                .extend(message.filenames),
         }
     }
     built
@@ -153,6 +177,24 @@ fn package_name(id: &str) -> String {
     match fragment.split_once('@') {
         Some((name, _)) => name.to_owned(),
         None => path.rsplit('/').next().unwrap_or(path).to_owned(),
+    }
+}
+
+/// What the compiler said about one scenario: its paragraphs that name a file or a crate of it, or all when none does.
+pub fn diagnostics_of(diagnostics: &str, scenario: &crate::catalogue::Scenario) -> String {
+    let names = [
+        scenario.id.clone(),
+        scenario.slug.clone(),
+        scenario.slug.replace('-', "_"),
+    ];
+    let mine: Vec<&str> = diagnostics
+        .split("\n\n")
+        .filter(|paragraph| names.iter().any(|name| paragraph.contains(name)))
+        .collect();
+    if mine.is_empty() {
+        diagnostics.trim_end().to_owned()
+    } else {
+        mine.join("\n\n").trim_end().to_owned()
     }
 }
 
@@ -175,7 +217,12 @@ pub async fn checks_of(program: &Path) -> Result<BTreeMap<String, String>, Error
     Ok(text
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
-        .map(|test| (test.rsplit("::").next().unwrap_or(test).to_owned(), test.to_owned()))
+        .map(|test| {
+            (
+                test.rsplit("::").next().unwrap_or(test).to_owned(),
+                test.to_owned(),
+            )
+        })
         .collect())
 }
 
@@ -184,7 +231,10 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0", "slow-query-hidden")]
+    #[case(
+        "path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0",
+        "slow-query-hidden"
+    )]
     #[case("registry+https://github.com/rust-lang/crates.io-index#bytes@1.12.1", "bytes")]
     #[case("path+file:///w/harness/verdict#0.1.0", "verdict")]
     fn packages(#[case] id: &str, #[case] name: &str) {

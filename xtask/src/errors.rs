@@ -33,7 +33,10 @@ impl Error {
     }
 
     pub fn slip(file: impl Into<PathBuf>, what: impl Into<String>) -> Error {
-        Error::Slip { file: file.into(), what: what.into() }
+        Error::Slip {
+            file: file.into(),
+            what: what.into(),
+        }
     }
 }
 
@@ -43,14 +46,26 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NoWorkbook { looked_from } => {
-                write!(f, "no workbook in {} or above it\n  next  cd into the workbook", looked_from.display())
+                write!(
+                    f,
+                    "no workbook in {} or above it\n  next  cd into the workbook",
+                    looked_from.display()
+                )
             }
             Error::UnknownScenario { asked, near } => unknown(f, "scenario", asked, near, "cargo xtask"),
-            Error::UnknownCheck { asked, near } => unknown(f, "check", asked, near, "cargo xtask grade SCENARIO"),
-            Error::Slip { file, what } => {
-                write!(f, "{}: {what}\n  next  mend it, then cargo xtask verify", file.display())
+            Error::UnknownCheck { asked, near } => {
+                unknown(f, "check", asked, near, "cargo xtask grade SCENARIO")
             }
-            Error::Submission { what, next } | Error::Environment { what, next } | Error::Usage { what, next } => {
+            Error::Slip { file, what } => {
+                write!(
+                    f,
+                    "{}: {what}\n  next  mend it, then cargo xtask verify",
+                    file.display()
+                )
+            }
+            Error::Submission { what, next }
+            | Error::Environment { what, next }
+            | Error::Usage { what, next } => {
                 write!(f, "{what}\n  next  {next}")
             }
         }
@@ -71,17 +86,29 @@ pub fn rendered(error: &anyhow::Error) -> String {
         return format!("error: {known}");
     }
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    format!("error: {}\n  this is a bug of the workbook's own tools; please report it with the command", causes.join(": "))
+    format!(
+        "error: {}\n  this is a bug of the workbook's own tools; please report it with the command",
+        causes.join(": ")
+    )
 }
 
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    error.downcast_ref::<Error>().map_or(ExitCode::Environment, Error::exit_code)
+    error
+        .downcast_ref::<Error>()
+        .map_or(ExitCode::Environment, Error::exit_code)
 }
 
 /// The known words nearest to what was asked for, at most three.
 pub fn near<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut scored: Vec<(f64, &str)> =
-        known.into_iter().map(|word| (strsim::jaro_winkler(asked, word), word)).filter(|(s, _)| *s > 0.6).collect();
+    let mut scored: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|word| (strsim::jaro_winkler(asked, word), word))
+        .filter(|(s, _)| *s > 0.6)
+        .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(3).map(|(_, word)| word.to_owned()).collect()
+    scored
+        .into_iter()
+        .take(3)
+        .map(|(_, word)| word.to_owned())
+        .collect()
 }

@@ -15,16 +15,34 @@ pub const RUN_VARIABLE: &str = "WAR_STORIES_RUN";
 /// What each thread of `pid` waits in: `3 threads wait in futex_wait_queue (tokio-rt-worker, …)`.
 pub fn threads(pid: u32) -> Vec<String> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let read = |name: &str| {
+            std::fs::read_to_string(task.path().join(name))
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
         let state = match stat_field(&read("stat"), 0).as_deref() {
             Some("R") => "runs".to_owned(),
             _ => format!("waits in {}", place(&read("wchan"), &read("syscall"))),
         };
         places.entry(state).or_default().push(read("comm"));
     }
-    let count = |names: &[String]| if names.len() == 1 { "1 thread".to_owned() } else { format!("{} threads", names.len()) };
-    places.iter().map(|(state, names)| format!("{} {state}: {}", count(names), names.join(", "))).collect()
+    let count = |names: &[String]| {
+        if names.len() == 1 {
+            "1 thread".to_owned()
+        } else {
+            format!("{} threads", names.len())
+        }
+    };
+    places
+        .iter()
+        .map(|(state, names)| format!("{} {state}: {}", count(names), names.join(", ")))
+        .collect()
 }
 
 fn place(wchan: &str, syscall: &str) -> String {
@@ -63,7 +81,13 @@ pub fn sweep_left_behind(pid: u32, run: &str) -> Vec<String> {
     let marker = format!("{RUN_VARIABLE}={run}");
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(other) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(other) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         if matches!(stat_field(&stat, 0).as_deref(), None | Some("Z" | "X")) {
             continue;
@@ -81,8 +105,11 @@ pub fn sweep_left_behind(pid: u32, run: &str) -> Vec<String> {
 }
 
 fn has_variable(process: &Path, marker: &str) -> bool {
-    std::fs::read(process.join("environ"))
-        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()))
+    std::fs::read(process.join("environ")).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == marker.as_bytes())
+    })
 }
 
 #[cfg(test)]

@@ -8,11 +8,17 @@ mod compile;
 mod errors;
 mod evidence;
 mod flags;
+mod fleet;
 mod grade;
 mod list;
 mod manifest;
+mod palette;
 mod progress;
+mod room;
 mod score;
+mod scratch;
+mod stale;
+mod submission;
 mod terminal;
 mod transcript;
 mod workbook;
@@ -31,7 +37,8 @@ fn main() -> std::process::ExitCode {
             return ExitCode::Environment.into();
         }
     };
-    match runtime.block_on(dispatch(flags)) {
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, dispatch(flags)) {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("{}", errors::rendered(&error));

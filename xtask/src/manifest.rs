@@ -116,18 +116,34 @@ impl Manifest {
     /// Reads and checks the manifest in `folder`.
     pub fn read(folder: &Path) -> Result<Manifest, Error> {
         let file = folder.join("scenario.toml");
-        let text = std::fs::read_to_string(&file).map_err(|error| Error::slip(&file, format!("failed to read it: {error}")))?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| Error::slip(&file, format!("failed to read it: {error}")))?;
         let manifest = Manifest::parse(&text).map_err(|what| Error::slip(&file, what))?;
-        let needed = ["README.md", "Cargo.toml", "src", "hidden/Cargo.toml", "hidden/tests/grade.rs", "hidden/hints.toml"];
+        let needed = [
+            "README.md",
+            "Cargo.toml",
+            "src",
+            "hidden/Cargo.toml",
+            "hidden/tests/grade.rs",
+            "hidden/hints.toml",
+        ];
         let seed = manifest.seed.iter().map(|seed| seed.postgres.as_str());
-        if let Some(missing) = needed.into_iter().chain(seed).find(|name| !folder.join(name).exists()) {
-            return Err(Error::slip(folder.join(missing), "this file of the scenario is missing"));
+        if let Some(missing) = needed
+            .into_iter()
+            .chain(seed)
+            .find(|name| !folder.join(name).exists())
+        {
+            return Err(Error::slip(
+                folder.join(missing),
+                "this file of the scenario is missing",
+            ));
         }
         Ok(manifest)
     }
 
     pub fn parse(text: &str) -> Result<Manifest, String> {
-        let manifest: Manifest = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let manifest: Manifest =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         manifest.validate()?;
         Ok(manifest)
     }
@@ -137,24 +153,41 @@ impl Manifest {
             return Err("`[[check]]`: expected at least one check".to_owned());
         }
         let mut names = BTreeSet::new();
-        for name in self.check.iter().map(|c| &c.name).chain(self.budget.iter().map(|b| &b.metric)) {
+        for name in self
+            .check
+            .iter()
+            .map(|c| &c.name)
+            .chain(self.budget.iter().map(|b| &b.metric))
+        {
             if !names.insert(name) {
                 return Err(format!("`{name}` is declared twice"));
             }
         }
         for budget in &self.budget {
             if self.check(&budget.check).is_none() {
-                return Err(format!("budget `{}`, key `check`: no check is called `{}`", budget.metric, budget.check));
+                return Err(format!(
+                    "budget `{}`, key `check`: no check is called `{}`",
+                    budget.metric, budget.check
+                ));
             }
         }
         for service in &self.services {
-            if service.parse::<services::Kind>().is_err() {
-                return Err(format!("key `services`: expected postgres, redis, pgbouncer or etcd, found `{service}`"));
+            if !["postgres", "redis", "pgbouncer", "etcd"].contains(&service.as_str()) {
+                return Err(format!(
+                    "key `services`: expected postgres, redis, pgbouncer or etcd, found `{service}`"
+                ));
             }
         }
-        let points: u32 = self.check.iter().map(|c| c.points).chain(self.budget.iter().map(|b| b.points)).sum();
+        let points: u32 = self
+            .check
+            .iter()
+            .map(|c| c.points)
+            .chain(self.budget.iter().map(|b| b.points))
+            .sum();
         if points != 100 {
-            return Err(format!("key `points`: expected 100 over all checks and budgets, found {points}"));
+            return Err(format!(
+                "key `points`: expected 100 over all checks and budgets, found {points}"
+            ));
         }
         self.lesson_globs().map(drop)
     }
@@ -173,6 +206,8 @@ impl Manifest {
         for glob in &self.lesson_files {
             globs.add(Glob::new(glob).map_err(|error| format!("key `lesson-files`: {error}"))?);
         }
-        globs.build().map_err(|error| format!("key `lesson-files`: {error}"))
+        globs
+            .build()
+            .map_err(|error| format!("key `lesson-files`: {error}"))
     }
 }

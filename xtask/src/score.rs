@@ -69,7 +69,11 @@ fn share(broken: Option<f64>, value: f64, limit: f64) -> f64 {
 
 /// Points of a check: all or nothing.
 pub fn check_points(spec: &CheckSpec, verdict: Verdict) -> f64 {
-    if verdict == Verdict::Pass { f64::from(spec.points) } else { 0.0 }
+    if verdict == Verdict::Pass {
+        f64::from(spec.points)
+    } else {
+        0.0
+    }
 }
 
 /// The scenario's verdict and score from what was judged.
@@ -78,9 +82,18 @@ pub fn scenario(checks: &[report::Check], budgets: &[report::Budget]) -> (Verdic
         .iter()
         .filter(|check| check.required)
         .map(|check| check.verdict)
-        .chain(budgets.iter().filter(|budget| budget.required).map(|budget| budget.verdict));
+        .chain(
+            budgets
+                .iter()
+                .filter(|budget| budget.required)
+                .map(|budget| budget.verdict),
+        );
     let verdict = Verdict::all(deciding);
-    let points: f64 = checks.iter().map(|c| c.points).chain(budgets.iter().map(|b| b.points)).sum();
+    let points: f64 = checks
+        .iter()
+        .map(|c| c.points)
+        .chain(budgets.iter().map(|b| b.points))
+        .sum();
     // A sum of shares may miss a whole number by the last bit.
     (verdict, (points + 1e-9).floor() as u32)
 }
@@ -106,7 +119,11 @@ pub fn figure(value: f64) -> String {
 
 /// Which metrics the manifest knows nothing of, and which the program did not record.
 pub fn unknown_metrics(budgets: &[&BudgetSpec], measured: &BTreeMap<String, f64>) -> Vec<String> {
-    measured.keys().filter(|metric| !budgets.iter().any(|spec| &spec.metric == *metric)).cloned().collect()
+    measured
+        .keys()
+        .filter(|metric| !budgets.iter().any(|spec| &spec.metric == *metric))
+        .cloned()
+        .collect()
 }
 
 /// How the limit reads in a sentence.
@@ -133,22 +150,74 @@ mod tests {
             limit,
             unit: "blocks".into(),
             points: 20,
-            broken: BrokenBudget { verdict: Verdict::Fail, value: broken },
+            broken: BrokenBudget {
+                verdict: Verdict::Fail,
+                value: broken,
+            },
             required: true,
         }
     }
 
     #[rstest]
-    #[case::within(Limit::AtMost(100.0), Some(10_000.0), Verdict::Pass, Some(100.0), Verdict::Pass, 20.0)]
-    #[case::as_broken(Limit::AtMost(100.0), Some(10_000.0), Verdict::Pass, Some(10_000.0), Verdict::Fail, 0.0)]
-    #[case::half_way(Limit::AtMost(100.0), Some(10_000.0), Verdict::Pass, Some(1_000.0), Verdict::Fail, 10.0)]
-    #[case::worse_than_broken(Limit::AtMost(100.0), Some(10_000.0), Verdict::Pass, Some(1e6), Verdict::Fail, 0.0)]
+    #[case::within(
+        Limit::AtMost(100.0),
+        Some(10_000.0),
+        Verdict::Pass,
+        Some(100.0),
+        Verdict::Pass,
+        20.0
+    )]
+    #[case::as_broken(
+        Limit::AtMost(100.0),
+        Some(10_000.0),
+        Verdict::Pass,
+        Some(10_000.0),
+        Verdict::Fail,
+        0.0
+    )]
+    #[case::half_way(
+        Limit::AtMost(100.0),
+        Some(10_000.0),
+        Verdict::Pass,
+        Some(1_000.0),
+        Verdict::Fail,
+        10.0
+    )]
+    #[case::worse_than_broken(
+        Limit::AtMost(100.0),
+        Some(10_000.0),
+        Verdict::Pass,
+        Some(1e6),
+        Verdict::Fail,
+        0.0
+    )]
     #[case::nothing_allowed(Limit::AtMost(0.0), Some(500.0), Verdict::Pass, Some(1.0), Verdict::Fail, 0.0)]
     #[case::no_record_of_broken(Limit::AtMost(100.0), None, Verdict::Pass, Some(101.0), Verdict::Fail, 0.0)]
-    #[case::a_stub_earns_nothing(Limit::AtMost(100.0), Some(1e4), Verdict::Fail, Some(0.0), Verdict::Fail, 0.0)]
+    #[case::a_stub_earns_nothing(
+        Limit::AtMost(100.0),
+        Some(1e4),
+        Verdict::Fail,
+        Some(0.0),
+        Verdict::Fail,
+        0.0
+    )]
     #[case::not_recorded(Limit::AtMost(100.0), Some(1e4), Verdict::Pass, None, Verdict::Fail, 0.0)]
-    #[case::by_the_reference(Limit::TimesReference(3.0), Some(1e4), Verdict::Pass, Some(150.0), Verdict::Pass, 20.0)]
-    #[case::a_broken_machine(Limit::AtMost(1.0), None, Verdict::Environment, None, Verdict::Environment, 0.0)]
+    #[case::by_the_reference(
+        Limit::TimesReference(3.0),
+        Some(1e4),
+        Verdict::Pass,
+        Some(150.0),
+        Verdict::Pass,
+        20.0
+    )]
+    #[case::a_broken_machine(
+        Limit::AtMost(1.0),
+        None,
+        Verdict::Environment,
+        None,
+        Verdict::Environment,
+        0.0
+    )]
     fn budgets(
         #[case] limit: Limit,
         #[case] broken: Option<f64>,
@@ -157,13 +226,23 @@ mod tests {
         #[case] verdict: Verdict,
         #[case] points: f64,
     ) {
-        let judged = budget(&spec(limit, broken), check, Figures { value, reference: Some(50.0) });
+        let judged = budget(
+            &spec(limit, broken),
+            check,
+            Figures {
+                value,
+                reference: Some(50.0),
+            },
+        );
         assert_eq!((judged.verdict, judged.points.round()), (verdict, points));
     }
 
     #[test]
     fn without_a_reference_its_multiple_is_no_limit() {
-        let figures = Figures { value: Some(1.0), reference: None };
+        let figures = Figures {
+            value: Some(1.0),
+            reference: None,
+        };
         let judged = budget(&spec(Limit::TimesReference(2.0), None), Verdict::Pass, figures);
         assert_eq!(judged.verdict, Verdict::Environment);
     }

@@ -39,13 +39,23 @@ impl Transcript {
     /// # Errors
     /// What is wrong with it, as a sentence for the report.
     pub fn hear(&mut self, text: &[u8]) -> Result<(), String> {
-        let line: Line = serde_json::from_slice(text)
-            .map_err(|_| format!("something else than the check wrote to its pipe: {}", excerpt(text)))?;
+        let line: Line = serde_json::from_slice(text).map_err(|_| {
+            format!(
+                "something else than the check wrote to its pipe: {}",
+                excerpt(text)
+            )
+        })?;
         if line.nonce != self.nonce {
-            return Err(format!("a line on the check's pipe did not carry its nonce: {}", excerpt(text)));
+            return Err(format!(
+                "a line on the check's pipe did not carry its nonce: {}",
+                excerpt(text)
+            ));
         }
         if line.number != self.next || self.ended {
-            return Err(format!("the check's pipe carried line {} where line {} was due", line.number, self.next));
+            return Err(format!(
+                "the check's pipe carried line {} where line {} was due",
+                line.number, self.next
+            ));
         }
         self.next += 1;
         match line.event {
@@ -65,7 +75,11 @@ impl Transcript {
             }
             Event::Judged(judgement) if self.open() => self.judgement = Some(judgement),
             Event::Ended if self.judgement.is_some() => self.ended = true,
-            event => return Err(format!("the check's pipe carried an event out of turn: {event:?}")),
+            event => {
+                return Err(format!(
+                    "the check's pipe carried an event out of turn: {event:?}"
+                ));
+            }
         }
         Ok(())
     }
@@ -76,7 +90,9 @@ impl Transcript {
 }
 
 fn excerpt(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(80)]).escape_debug().to_string();
+    let text = String::from_utf8_lossy(&text[..text.len().min(80)])
+        .escape_debug()
+        .to_string();
     format!("\"{text}\"")
 }
 
@@ -88,21 +104,42 @@ mod tests {
     use super::*;
 
     fn line(nonce: &str, number: u64, event: Event) -> Vec<u8> {
-        serde_json::to_vec(&Line { nonce: nonce.into(), number, event }).unwrap()
+        serde_json::to_vec(&Line {
+            nonce: nonce.into(),
+            number,
+            event,
+        })
+        .unwrap()
     }
 
     fn started() -> Event {
-        Event::Started { check: "kept".into(), deadline_ms: 1000 }
+        Event::Started {
+            check: "kept".into(),
+            deadline_ms: 1000,
+        }
     }
 
     fn passed() -> Event {
-        Event::Judged(Judgement { verdict: Verdict::Pass, observed: String::new(), because: None, evidence: vec![] })
+        Event::Judged(Judgement {
+            verdict: Verdict::Pass,
+            observed: String::new(),
+            because: None,
+            evidence: vec![],
+        })
     }
 
     #[test]
     fn a_complete_conversation_is_believed() {
         let mut transcript = Transcript::new("n".into(), "kept".into());
-        let events = [started(), Event::Measured { metric: "m".into(), value: 3.0 }, passed(), Event::Ended];
+        let events = [
+            started(),
+            Event::Measured {
+                metric: "m".into(),
+                value: 3.0,
+            },
+            passed(),
+            Event::Ended,
+        ];
         for (number, event) in events.into_iter().enumerate() {
             transcript.hear(&line("n", number as u64, event)).unwrap();
         }

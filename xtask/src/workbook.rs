@@ -18,12 +18,17 @@ impl Workbook {
         let root = here
             .ancestors()
             .find(|folder| folder.join("exercises").is_dir() && folder.join("Cargo.toml").is_file())
-            .ok_or_else(|| Error::NoWorkbook { looked_from: here.clone() })?;
+            .ok_or_else(|| Error::NoWorkbook {
+                looked_from: here.clone(),
+            })?;
         let target = match std::env::var_os("CARGO_TARGET_DIR") {
             Some(target) => here.join(target),
             None => root.join("target"),
         };
-        Ok(Workbook { root: root.to_owned(), target })
+        Ok(Workbook {
+            root: root.to_owned(),
+            target,
+        })
     }
 
     /// What the tools keep between runs and may lose: scratch copies, programs, states.

@@ -1,13 +1,14 @@
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use verdict::wire::{Event, Job};
 
 use crate::channel::Channel;
-use crate::{Outcome, alloc};
+use crate::postgres::Postgres;
+use crate::{Failure, Outcome, alloc};
 
 /// Call sites told per metric.
 const SITES_TOLD: usize = 3;
@@ -18,6 +19,7 @@ pub struct Check {
     pub(crate) harness: Handle,
     channel: Channel,
     notes: Mutex<Vec<String>>,
+    postgres: Mutex<Vec<Arc<Postgres>>>,
 }
 
 impl Check {
@@ -27,6 +29,7 @@ impl Check {
             harness,
             channel,
             notes: Mutex::default(),
+            postgres: Mutex::default(),
         }
     }
 
@@ -79,6 +82,35 @@ impl Check {
         self.channel.say(Event::Stage { doing: doing.into() });
     }
 
+    /// A database of this check's own, with a tap in front. Each call makes another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is no server, or it does not do what it should.
+    pub async fn postgres(&self) -> Result<Arc<Postgres>, Failure> {
+        let Some(job) = &self.job.postgres else {
+            return Err(Failure::environment(
+                "there is no PostgreSQL for this check; cargo xtask services up postgres keeps one running",
+            ));
+        };
+        let made = self.postgres.lock().map_or(0, |made| made.len());
+        let mut job = job.clone();
+        if made > 0 {
+            job.database = format!("{}_{made}", job.database);
+        }
+        let password = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let (harness, here) = (self.harness.clone(), self.harness.clone());
+        // On the harness's runtime: the grader's own connections are no allocations of the subject's.
+        let postgres = here
+            .spawn(async move { Postgres::make(&job, &harness, password).await })
+            .await
+            .map_err(|error| Failure::environment(format!("failed to make a database: {error}")))??;
+        let postgres = Arc::new(postgres);
+        if let Ok(mut made) = self.postgres.lock() {
+            made.push(Arc::clone(&postgres));
+        }
+        Ok(postgres)
+    }
+
     /// Runs `future` on the harness's own thread, outside the subject's runtime and outside the allocation counts: for
     /// stub servers and anything else that belongs to the grader. It ends when the returned handle is dropped.
     pub fn harness_spawn<T: Send + 'static>(
@@ -97,6 +129,14 @@ impl Check {
 
     /// Judges what can only be judged once the subject is gone.
     pub(crate) async fn finish(&self) -> Outcome {
+        let made = self
+            .postgres
+            .lock()
+            .map(|mut made| std::mem::take(&mut *made))
+            .unwrap_or_default();
+        for postgres in made {
+            postgres.finish().await?;
+        }
         Ok(())
     }
 

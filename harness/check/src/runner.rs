@@ -78,7 +78,8 @@ fn judge(cx: &Check, spec: Spec, body: impl AsyncFnOnce(&Check) -> Outcome) -> J
     alloc::sites::record(false);
     let outcome = outcome.unwrap_or_else(|payload| Err(panicked(payload)));
     runtime.shutdown_timeout(WIND_DOWN);
-    let outcome = outcome.and_then(|()| cx.harness.block_on(cx.finish()));
+    let finished = cx.harness.block_on(cx.finish());
+    let outcome = outcome.and(finished);
     judgement(cx, outcome)
 }
 

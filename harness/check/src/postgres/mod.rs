@@ -8,6 +8,7 @@
 //! - [`sessions`]: whether anybody connected past the tap.
 
 mod counts;
+mod fixture;
 mod gate;
 mod rule;
 mod session;
@@ -17,5 +18,6 @@ mod tap;
 mod wire;
 
 pub use counts::{Counts, Statement};
+pub use fixture::Postgres;
 pub use rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
 pub use tap::{LinkGuard, PgTap};

@@ -1,0 +1,143 @@
+//! A database of one's own for a smoke test.
+//!
+//! ```no_run
+//! let db = services::testing::postgres();
+//! println!("{}", db.url());
+//! ```
+//!
+//! Works under plain `cargo test`, in asynchronous tests too. The server is started once per process and ends with it.
+//! `WAR_STORIES_SERVICES` (`auto`, `containers`, `local`) chooses the way.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pgwire::Client;
+
+use crate::{Endpoint, Kind, Mode, Options, Server, background, process, secret, start};
+
+/// A database of its own, owned by a role of its own; both are gone when this is dropped.
+#[derive(Debug)]
+pub struct Database {
+    endpoint: Endpoint,
+    name: String,
+    password: String,
+}
+
+/// An empty database.
+///
+/// # Panics
+/// With the words of [`Error`](crate::Error) when no PostgreSQL can be had.
+pub fn postgres() -> Database {
+    background::wait(database(None))
+}
+
+/// A database in which `sql` has been run as its owner.
+///
+/// # Panics
+/// As [`postgres`], and when the SQL is refused.
+pub fn postgres_with(sql: &str) -> Database {
+    let sql = sql.to_owned();
+    background::wait(database(Some(sql)))
+}
+
+impl Database {
+    /// For drivers: `postgres://role:password@host:port/database?sslmode=disable`.
+    pub fn url(&self) -> String {
+        let Database { endpoint, name, password } = self;
+        format!("postgres://{name}:{password}@{}/{name}?sslmode=disable", endpoint.address())
+    }
+
+    /// Name of the database and of the role that owns it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (name, endpoint) = (self.name.clone(), self.endpoint.clone());
+        background::wait(async move {
+            // A server that is gone has taken the database with it.
+            if let Ok(mut admin) = admin(&endpoint, "postgres").await {
+                let _ = admin.query(&format!("DROP DATABASE \"{name}\" WITH (FORCE)")).await;
+                let _ = admin.query(&format!("DROP ROLE \"{name}\"")).await;
+            }
+        });
+    }
+}
+
+async fn database(sql: Option<String>) -> Database {
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    let endpoint = shared().await;
+    let name = format!("smoke_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let password = secret::password();
+    let database = Database { endpoint, name, password };
+    let Database { endpoint, name, password } = &database;
+    let setup = async {
+        let mut client = admin(endpoint, "postgres").await?;
+        for sql in [
+            format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}'"),
+            format!("CREATE DATABASE \"{name}\" OWNER \"{name}\""),
+        ] {
+            client.query(&sql).await.map_err(|error| error.to_string())?;
+        }
+        if let Some(sql) = sql {
+            let config = endpoint.admin(name).ok_or("it is no PostgreSQL")?;
+            let config = pgwire::Config { user: name.clone(), password: password.clone(), ..config };
+            let mut owner = Client::connect(&config).await.map_err(|error| error.to_string())?;
+            owner.query(&sql).await.map_err(|error| format!("the seed: {error}"))?;
+        }
+        Ok::<(), String>(())
+    };
+    if let Err(reason) = setup.await {
+        panic!("failed to make a test database: {reason}");
+    }
+    database
+}
+
+async fn admin(endpoint: &Endpoint, database: &str) -> Result<Client, String> {
+    let config = endpoint.admin(database).ok_or("it is no PostgreSQL")?;
+    Client::connect(&config).await.map_err(|error| error.to_string())
+}
+
+/// The process's server.
+static SHARED: Mutex<Option<Server>> = Mutex::new(None);
+
+async fn shared() -> Endpoint {
+    // Held while the server starts: tests that come meanwhile wait for it instead of starting their own.
+    static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _starting = STARTING.lock().await;
+    let there = || SHARED.lock().ok()?.as_ref().map(|server| server.endpoint.clone());
+    if let Some(endpoint) = there() {
+        return endpoint;
+    }
+    let mode = match std::env::var("WAR_STORIES_SERVICES").as_deref().map(str::parse::<Mode>) {
+        Ok(Ok(mode)) => mode,
+        Ok(Err(error)) => panic!("WAR_STORIES_SERVICES: {error}"),
+        Err(_) => Mode::Auto,
+    };
+    let options = Options { mode, ..Options::default() };
+    let server = match start(Kind::Postgres, &options, &[]).await {
+        Ok(server) => server,
+        Err(error) => panic!("failed to have services: {error}"),
+    };
+    let endpoint = server.endpoint.clone();
+    if let Ok(mut shared) = SHARED.lock() {
+        *shared = Some(server);
+    }
+    process::at_exit(end);
+    // Ctrl-C ends a test program without its exit handlers.
+    tokio::spawn(async {
+        if let Ok(signal) = process::interrupted().await {
+            background::blocking(end);
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    endpoint
+}
+
+fn end() {
+    // A test that panicked inside the lock must not keep the server alive.
+    let server = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    drop(server);
+}

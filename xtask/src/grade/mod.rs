@@ -1,0 +1,248 @@
+//! `cargo xtask grade`.
+
+mod plan;
+pub mod run;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, watch};
+use verdict::{ExitCode, Verdict, report};
+
+use crate::catalogue::Scenario;
+use crate::compile::{self, Built, Side};
+use crate::errors::Error;
+use crate::flags::{Format, Grade};
+use crate::fleet::Fleet;
+use crate::progress::Progress;
+use crate::room::Room;
+use crate::terminal::Screen;
+use crate::workbook::Workbook;
+use plan::Plan;
+use run::Run;
+
+pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let plan = Plan::make(workbook, flags)?;
+    let screen = Rc::new(Screen::new(flags.format));
+    let mut grading = Grading {
+        workbook,
+        plan: &plan,
+        screen: &screen,
+        begun,
+        seconds: BTreeMap::new(),
+    };
+    let (services, scenarios) = grading.grade().await?;
+    grading.took("total", begun);
+
+    let report = report::Report {
+        schema: report::SCHEMA,
+        verdict: Verdict::all(scenarios.iter().map(|scenario| scenario.verdict)),
+        seed: plan.seed,
+        subject: plan.subject_words(),
+        services,
+        scenarios,
+        seconds: grading.seconds,
+    };
+    if plan.keeps_score() {
+        let mut progress = Progress::load(workbook);
+        progress.record(&report);
+        progress.save(workbook);
+    }
+    match flags.format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Text => screen.summary(&report),
+    }
+    let codes = report
+        .scenarios
+        .iter()
+        .map(|scenario| ExitCode::of(scenario.verdict, scenario.build != report::Build::Failed));
+    Ok(ExitCode::first_told(codes))
+}
+
+struct Grading<'a> {
+    workbook: &'a Workbook,
+    plan: &'a Plan,
+    screen: &'a Rc<Screen>,
+    begun: Instant,
+    seconds: BTreeMap<String, f64>,
+}
+
+impl Grading<'_> {
+    fn took(&mut self, what: &str, since: Instant) {
+        self.seconds
+            .insert(what.to_owned(), since.elapsed().as_secs_f64());
+    }
+
+    /// Services and the subject's build go on side by side; the reference is built while the first checks run.
+    async fn grade(&mut self) -> anyhow::Result<(Vec<report::Service>, Vec<report::Scenario>)> {
+        let (workbook, plan, screen) = (self.workbook, self.plan, self.screen);
+        let room = Room::prepare(
+            workbook,
+            plan.side,
+            &plan.scenarios,
+            plan.submission.as_deref(),
+            screen,
+        )?;
+        let slugs: Vec<&str> = room.buildable(&plan.scenarios);
+
+        let serving = async {
+            let since = Instant::now();
+            let fleet = Fleet::start(workbook, &plan.scenarios, plan.services, &|line| {
+                screen.doing(line)
+            })
+            .await;
+            (fleet, since.elapsed().as_secs_f64())
+        };
+        let building = async {
+            let since = Instant::now();
+            let say = |package: &str| screen.doing(&format!("compiling {package}"));
+            let built = compile::build(&room.root, &room.target, &slugs, plan.side, &say).await;
+            (built, since.elapsed().as_secs_f64())
+        };
+        let ((fleet, fleet_seconds), (built, build_seconds)) = tokio::join!(serving, building);
+        self.seconds.insert("services".to_owned(), fleet_seconds);
+        self.seconds.insert("build".to_owned(), build_seconds);
+        let built = built?;
+        room.built(&plan.scenarios, &built)?;
+        let (fleet, missing) = match fleet {
+            Ok(fleet) => (fleet, None),
+            Err(error) => (Fleet::default(), Some(error)),
+        };
+        for service in &fleet.told {
+            screen.service(service);
+        }
+
+        let since = Instant::now();
+        let (sender, reference) = watch::channel(None);
+        let (scenarios, ()) = tokio::join!(
+            self.grade_all(&room, &built, &fleet, missing.as_ref(), &reference),
+            self.build_reference(&slugs, sender),
+        );
+        let told = fleet.told.clone();
+        fleet.stop().await;
+        let scenarios = scenarios?;
+        self.took("checks", since);
+        Ok((told, scenarios))
+    }
+
+    async fn build_reference(
+        &self,
+        slugs: &[&str],
+        sender: watch::Sender<Option<Result<Rc<Built>, String>>>,
+    ) {
+        if self.plan.side == Side::Reference || slugs.is_empty() {
+            return;
+        }
+        let say = |package: &str| self.screen.doing(&format!("compiling {package}"));
+        let (root, target) = (&self.workbook.root, &self.workbook.target);
+        let built = compile::build(root, target, slugs, Side::Reference, &say).await;
+        sender.send_replace(Some(built.map(Rc::new).map_err(|error| error.to_string())));
+    }
+
+    async fn grade_all(
+        &self,
+        room: &Room,
+        built: &Built,
+        fleet: &Fleet,
+        missing: Option<&Error>,
+        reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
+    ) -> anyhow::Result<Vec<report::Scenario>> {
+        let permits = Semaphore::new(permits());
+        let mut scenarios = Vec::new();
+        for scenario in &self.plan.scenarios {
+            self.screen.scenario(scenario);
+            let mut report = match self.obstacle(room, built, missing, scenario) {
+                Some(report) => report,
+                None => {
+                    self.grade_one(room, built, fleet, &permits, reference, scenario)
+                        .await?
+                }
+            };
+            report.notes.extend(room.notes_of(scenario));
+            self.screen.scenario_ended(&report);
+            scenarios.push(report);
+        }
+        Ok(scenarios)
+    }
+
+    /// What keeps a scenario from being run at all.
+    fn obstacle(
+        &self,
+        room: &Room,
+        built: &Built,
+        missing: Option<&Error>,
+        scenario: &Scenario,
+    ) -> Option<report::Scenario> {
+        if let Some(why) = room.refused(scenario) {
+            return Some(run::refused(scenario, why));
+        }
+        if !built.programs.contains_key(&scenario.hidden_package()) {
+            return Some(run::not_built(
+                scenario,
+                compile::diagnostics_of(&built.diagnostics, scenario),
+            ));
+        }
+        if let Some(why) = room.reaches_outside(scenario, built) {
+            return Some(run::refused(scenario, why));
+        }
+        missing
+            .filter(|_| !scenario.manifest.services.is_empty())
+            .map(|why| run::not_served(scenario, why.to_string()))
+    }
+
+    async fn grade_one(
+        &self,
+        room: &Room,
+        built: &Built,
+        fleet: &Fleet,
+        permits: &Semaphore,
+        reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
+        scenario: &Scenario,
+    ) -> anyhow::Result<report::Scenario> {
+        let package = scenario.hidden_package();
+        let screen = Rc::clone(self.screen);
+        let (sender, mine) = watch::channel(None);
+        let mut all = reference.clone();
+        let forwarding = async {
+            if let Ok(built) = all.wait_for(Option::is_some).await {
+                let program = built.clone().map(|built| {
+                    built.and_then(|built| {
+                        built
+                            .programs
+                            .get(&package)
+                            .cloned()
+                            .ok_or_else(|| built.diagnostics.clone())
+                    })
+                });
+                sender.send_replace(program);
+            }
+            std::future::pending::<()>().await;
+        };
+        let run = Run {
+            scenario,
+            checks: self.plan.checks_of(scenario),
+            program: &built.programs[&package],
+            folder: &room.exercise(scenario),
+            reference: (self.plan.side == Side::Exercise).then_some(mine),
+            reference_folder: &scenario.solution,
+            fleet,
+            permits,
+            seed: self.plan.seed,
+            replay: self.plan.replay(scenario),
+            hear: Rc::new(move |check, budgets| screen.check(check, budgets)),
+            begun: self.begun,
+        };
+        tokio::select! {
+            report = run.grade() => Ok(report?),
+            () = forwarding => unreachable!("forwarding never ends"),
+        }
+    }
+}
+
+/// Checks that may run at one time. Most of them wait, so there are more than cores; verdicts are counts, so crowding
+/// does not change them.
+pub fn permits() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) * 2
+}

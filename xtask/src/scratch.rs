@@ -1,0 +1,189 @@
+//! A copy of the workspace in which other people's files are compiled.
+//!
+//! It has a target folder of its own: with a shared one, cargo called a crate fresh after another workspace's build and
+//! ran that one's code. Files are compared by content and written with the present time, so cargo sees every change.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::catalogue::Scenario;
+use crate::errors::Error;
+use crate::stale;
+use crate::submission::Overlay;
+use crate::workbook::Workbook;
+
+/// The copy.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    pub root: PathBuf,
+    pub target: PathBuf,
+}
+
+impl Scratch {
+    /// Makes the copy, or brings it up to date with the workbook's working tree.
+    pub fn prepare(workbook: &Workbook) -> Result<Scratch, Error> {
+        let base = workbook.workshop().join("scratch");
+        let scratch = Scratch {
+            root: base.join("workspace"),
+            target: base.join("target"),
+        };
+        scratch.mirror(workbook).map_err(|error| Error::Environment {
+            what: format!(
+                "failed to copy the workbook to {}: {error}",
+                scratch.root.display()
+            ),
+            next: "make room on that disk, or point CARGO_TARGET_DIR elsewhere".to_owned(),
+        })?;
+        Ok(scratch)
+    }
+
+    fn mirror(&self, workbook: &Workbook) -> std::io::Result<()> {
+        let fresh = !self.root.exists();
+        std::fs::create_dir_all(&self.root)?;
+        let wanted = files(&workbook.root, &workbook.target)?;
+        for stray in files(&self.root, &self.target)?.difference(&wanted) {
+            std::fs::remove_file(self.root.join(stray)).ok();
+        }
+        for file in &wanted {
+            let (from, to) = (workbook.root.join(file), self.root.join(file));
+            if let Some(parent) = to.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            put(&to, &std::fs::read(&from)?)?;
+            if fresh {
+                // With the target folder copied as well, what did not change need not be compiled again.
+                let modified = std::fs::metadata(&from)?.modified()?;
+                std::fs::File::options()
+                    .append(true)
+                    .open(&to)?
+                    .set_modified(modified)?;
+            }
+        }
+        if !self.target.join("grade").exists() && workbook.target.join("grade").exists() {
+            self.seed_target(workbook)?;
+        }
+        Ok(())
+    }
+
+    fn seed_target(&self, workbook: &Workbook) -> std::io::Result<()> {
+        let to = self.target.join("grade");
+        std::fs::create_dir_all(&to)?;
+        for part in ["deps", "build", ".fingerprint"] {
+            let from = workbook.target.join("grade").join(part);
+            if from.exists() {
+                std::process::Command::new("cp")
+                    .arg("-a")
+                    .arg(from)
+                    .arg(&to)
+                    .status()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn exercise(&self, scenario: &Scenario) -> PathBuf {
+        self.root.join("exercises").join(&scenario.id)
+    }
+
+    /// Puts a submission's files in place of the exercise's lesson files, so that what it lacks is absent.
+    pub fn lay(&self, scenario: &Scenario, overlay: &Overlay) -> Result<(), Error> {
+        let folder = self.exercise(scenario);
+        let lesson = scenario
+            .manifest
+            .lesson_globs()
+            .map_err(|what| Error::slip(scenario.manifest_file(), what))?;
+        let failed = |error: std::io::Error| Error::Environment {
+            what: format!("failed to write below {}: {error}", folder.display()),
+            next: "make room on that disk, or point CARGO_TARGET_DIR elsewhere".to_owned(),
+        };
+        for file in files(&folder, Path::new("")).map_err(failed)? {
+            if lesson.is_match(&file) && !overlay.files.contains_key(&file) {
+                std::fs::remove_file(folder.join(&file)).map_err(failed)?;
+            }
+        }
+        for (file, content) in &overlay.files {
+            let to = folder.join(file);
+            to.parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .and_then(|()| put(&to, content))
+                .map_err(failed)?;
+        }
+        if !overlay.files.contains_key(Path::new("Cargo.toml")) {
+            let ours = std::fs::read(scenario.exercise.join("Cargo.toml")).map_err(failed)?;
+            put(&folder.join("Cargo.toml"), &ours).map_err(failed)?;
+        }
+        stale::refresh(&self.target, &scenario.slug, &folder)
+    }
+}
+
+/// Writes a file unless it holds just that already.
+fn put(to: &Path, content: &[u8]) -> std::io::Result<()> {
+    if std::fs::read(to).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    std::fs::write(to, content)
+}
+
+/// All files below `root`, relative to it, without `target`, git's folder and what hidden folders hold, `.cargo` excepted.
+fn files(root: &Path, target: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(at) = left.pop() {
+        for entry in std::fs::read_dir(&at)? {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let hidden = name.starts_with('.') && name != ".cargo";
+            if path == target || hidden || (name == "target" && entry.path().join("CACHEDIR.TAG").exists()) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                left.push(path);
+            } else if kind.is_file() {
+                found.extend(path.strip_prefix(root).ok().map(Path::to_owned));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workbook() -> (tempfile::TempDir, Workbook) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        for (file, content) in [
+            ("Cargo.toml", "[workspace]"),
+            ("exercises/a.rs", "one"),
+            (".git/HEAD", "x"),
+            ("target/x", "y"),
+        ] {
+            std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            std::fs::write(root.join(file), content).unwrap();
+        }
+        (
+            folder,
+            Workbook {
+                target: root.join("target"),
+                root,
+            },
+        )
+    }
+
+    #[test]
+    fn the_copy_follows_the_working_tree() {
+        let (_folder, workbook) = workbook();
+        let scratch = Scratch::prepare(&workbook).unwrap();
+        let read = |file: &str| std::fs::read_to_string(scratch.root.join(file)).ok();
+        assert_eq!(read("exercises/a.rs").as_deref(), Some("one"));
+        assert_eq!((read(".git/HEAD"), read("target/x")), (None, None));
+        std::fs::write(workbook.root.join("exercises/a.rs"), "two").unwrap();
+        std::fs::write(scratch.root.join("exercises/stray.rs"), "").unwrap();
+        Scratch::prepare(&workbook).unwrap();
+        assert_eq!(read("exercises/a.rs").as_deref(), Some("two"));
+        assert_eq!(read("exercises/stray.rs"), None);
+    }
+}

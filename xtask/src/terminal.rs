@@ -1,0 +1,347 @@
+//! What a person sees of a grade. Results go to standard output, progress to standard error.
+
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use console::{Style, style};
+use indicatif::{ProgressBar, ProgressStyle};
+use verdict::{Verdict, report};
+
+use crate::catalogue::Scenario;
+use crate::flags::Format;
+use crate::score::figure;
+
+/// Lines are wrapped here.
+const WIDTH: usize = 80;
+/// Where a label's text begins.
+const TEXT_AT: usize = 16;
+/// How often somebody without a terminal hears that long work goes on.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the report of a run is written as it comes about.
+pub struct Screen {
+    format: Format,
+    bar: Option<ProgressBar>,
+    last_word: Cell<Option<Instant>>,
+    doing: RefCell<String>,
+}
+
+impl Screen {
+    pub fn new(format: Format) -> Screen {
+        let terminal =
+            std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        let bar = (terminal && format == Format::Text).then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Screen {
+            format,
+            bar,
+            last_word: Cell::new(None),
+            doing: RefCell::default(),
+        }
+    }
+
+    /// What is going on. On a terminal it replaces the last such line; elsewhere it is said now and then.
+    pub fn doing(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => {
+                let quiet = self.last_word.get().is_some_and(|last| last.elapsed() < PATIENCE);
+                let same_work = self.doing.borrow().split(' ').next() == what.split(' ').next();
+                if !(quiet && same_work) {
+                    eprintln!("… {what}");
+                    self.last_word.set(Some(Instant::now()));
+                }
+                *self.doing.borrow_mut() = what.to_owned();
+            }
+        }
+    }
+
+    /// Takes the progress line away for good.
+    pub fn quiet(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub fn line(&self, text: &str) {
+        if self.format == Format::Json {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{text}")),
+            None => println!("{text}"),
+        }
+    }
+
+    pub fn service(&self, service: &report::Service) {
+        self.line(&format!(
+            "{}",
+            style(wrapped(&format!("{} {}", service.name, service.reason), 0, 2)).dim()
+        ));
+    }
+
+    pub fn scenario(&self, scenario: &Scenario) {
+        self.doing(&format!("grading {}", scenario.id));
+        self.line(&format!(
+            "\n{}  {}",
+            style(&scenario.id).bold(),
+            scenario.manifest.title
+        ));
+    }
+
+    /// A check, as soon as it is judged, and its budgets.
+    pub fn check(&self, check: &report::Check, budgets: &[report::Budget]) {
+        let mut text = check_words(check);
+        for budget in budgets {
+            text.push_str(&budget_words(budget));
+        }
+        self.line(text.trim_end());
+    }
+
+    pub fn scenario_ended(&self, scenario: &report::Scenario) {
+        for note in &scenario.notes {
+            let text = if note.contains('\n') {
+                indented(note, 2)
+            } else {
+                wrapped(note, 2, 2)
+            };
+            self.line(&text);
+        }
+        let missed = if scenario.build == report::Build::Failed {
+            ", does not compile"
+        } else {
+            ""
+        };
+        let words = format!(
+            "  {} {}{missed}  {}/100",
+            scenario.verdict.mark(),
+            scenario.verdict,
+            scenario.score
+        );
+        self.line(&format!(
+            "{}",
+            of_verdict(scenario.verdict).bold().apply_to(words)
+        ));
+    }
+
+    /// The last words of a run: where the time went, what to type next.
+    pub fn summary(&self, report: &report::Report) {
+        self.quiet();
+        let took = |name: &str| report.seconds.get(name).copied().unwrap_or_default();
+        let first = report
+            .scenarios
+            .iter()
+            .filter_map(|s| s.seconds.get("first_verdict"))
+            .copied()
+            .reduce(f64::min);
+        println!();
+        println!(
+            "{}",
+            style(format!(
+                "{:.1} s: services {:.1}, build {:.1}, checks {:.1}; first verdict after {:.1} s; seed {}",
+                took("total"),
+                took("services"),
+                took("build"),
+                took("checks"),
+                first.unwrap_or_default(),
+                report.seed
+            ))
+            .dim()
+        );
+        println!("{}", next_words(report));
+    }
+}
+
+fn next_words(report: &report::Report) -> String {
+    let Some(open) = report
+        .scenarios
+        .iter()
+        .find(|scenario| scenario.verdict != Verdict::Pass)
+    else {
+        return match (report.subject.as_str(), report.scenarios.first()) {
+            ("exercise", Some(first)) => format!("next  cargo xtask debrief {}", number(&first.id)),
+            _ => "everything passed".to_owned(),
+        };
+    };
+    let number = number(&open.id);
+    if open.verdict == Verdict::Environment {
+        return "next  cargo xtask doctor".to_owned();
+    }
+    match open.checks.iter().find(|check| check.verdict == Verdict::Fail) {
+        Some(check) => format!("next  cargo xtask hint {number} {}", check.name),
+        None if open.build == report::Build::Failed => "next  make it compile, then grade again".to_owned(),
+        None => format!("next  cargo xtask hint {number}"),
+    }
+}
+
+fn number(id: &str) -> &str {
+    id.split('-').next().unwrap_or(id)
+}
+
+fn of_verdict(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Pass => Style::new().green(),
+        Verdict::Fail => Style::new().red(),
+        Verdict::Inconclusive | Verdict::Environment => Style::new().yellow(),
+    }
+}
+
+fn check_words(check: &report::Check) -> String {
+    let right = format!(
+        "{}/{}  {:>4.1} s",
+        figure(check.points),
+        figure(check.points_max),
+        check.seconds
+    );
+    let mut text = headline(2, check.verdict, &check.name, &right);
+    if check.verdict == Verdict::Pass {
+        return text;
+    }
+    if !check.required {
+        text.push_str(&labelled(
+            "optional",
+            "does not decide whether the scenario passes",
+        ));
+    }
+    text.push_str(&labelled("claim", &check.claim));
+    text.push_str(&labelled("observed", &check.observed));
+    if let Some(because) = &check.because {
+        text.push_str(&labelled("because", because));
+    }
+    for evidence in &check.evidence {
+        text.push_str(&labelled("evidence", evidence));
+    }
+    // Not wrapped: it is there to be copied.
+    text.push_str(&format!("      {:<10}{}\n", "replay", check.replay));
+    text
+}
+
+fn budget_words(budget: &report::Budget) -> String {
+    let right = format!(
+        "{}/{}        ",
+        figure(budget.points.floor()),
+        figure(budget.points_max)
+    );
+    let mut text = headline(4, budget.verdict, &budget.metric, &right);
+    let figures = match (budget.value, budget.reference, budget.limit) {
+        (Some(value), reference, limit) => {
+            let reference_words = reference.map_or_else(|| "not measured".to_owned(), figure);
+            let limit_words = limit.map_or_else(|| "unknown".to_owned(), figure);
+            let ahead = if reference.is_some_and(|reference| value < reference) {
+                " (better than the reference)"
+            } else {
+                ""
+            };
+            format!(
+                "yours {} · reference {reference_words} · limit {limit_words} {}{ahead}",
+                figure(value),
+                budget.unit
+            )
+        }
+        (None, ..) => String::new(),
+    };
+    if !figures.is_empty() {
+        text.push_str(&format!("{}\n", wrapped(&figures, 6, 6)));
+    }
+    if budget.verdict != Verdict::Pass {
+        text.push_str(&labelled("claim", &budget.claim));
+        for evidence in &budget.evidence {
+            text.push_str(&labelled("evidence", evidence));
+        }
+    }
+    text
+}
+
+/// `✗ name ………… right`, the name never cut.
+fn headline(indent: usize, verdict: Verdict, name: &str, right: &str) -> String {
+    let left = indent + 2 + name.chars().count();
+    let pad = WIDTH.saturating_sub(left + right.chars().count()).max(2);
+    let mark = of_verdict(verdict).apply_to(verdict.mark());
+    format!("{:indent$}{mark} {name}{:pad$}{right}", "", "")
+        .trim_end()
+        .to_owned()
+        + "\n"
+}
+
+fn labelled(label: &str, text: &str) -> String {
+    let label = format!("      {label:<10}");
+    if text.contains('\n') {
+        return format!("{label}{}\n", indented(text, TEXT_AT).trim_start());
+    }
+    format!("{label}{}\n", wrapped(text, TEXT_AT, TEXT_AT).trim_start())
+}
+
+fn wrapped(text: &str, first: usize, rest: usize) -> String {
+    let (first, rest) = (" ".repeat(first), " ".repeat(rest));
+    textwrap::fill(
+        text,
+        textwrap::Options::new(WIDTH)
+            .initial_indent(&first)
+            .subsequent_indent(&rest)
+            .break_words(false),
+    )
+}
+
+fn indented(text: &str, by: usize) -> String {
+    textwrap::indent(text, &" ".repeat(by)).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(verdict: Verdict) -> report::Check {
+        report::Check {
+            name: "retries_charge_once".into(),
+            verdict,
+            points: 0.0,
+            points_max: 15.0,
+            required: true,
+            claim: "a client that never saw the answer may retry, and is charged once".into(),
+            observed: "2 charges for key 7f3a (the first reply was lost after COMMIT)".into(),
+            because: Some("The key is recorded after the payment, in another transaction, so a crash between the two forgets it.".into()),
+            evidence: vec!["charge 1 at frame 7".into(), "Limit\n  -> Seq Scan".into()],
+            replay: "cargo xtask grade 09 --check retries_charge_once --seed 81723".into(),
+            seconds: 1.25,
+        }
+    }
+
+    #[test]
+    fn a_failed_check_reads_like_this() {
+        console::set_colors_enabled(false);
+        let budget = report::Budget {
+            metric: "statements_per_replay".into(),
+            check: "retries_charge_once".into(),
+            verdict: Verdict::Fail,
+            points: 2.5,
+            points_max: 5.0,
+            required: true,
+            claim: "a replay costs two statements".into(),
+            value: Some(13267.0),
+            reference: Some(1.0),
+            limit: Some(2.0),
+            unit: "statements".into(),
+            evidence: vec![],
+        };
+        insta::assert_snapshot!(check_words(&check(Verdict::Fail)) + &budget_words(&budget));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_80_columns_but_those_to_be_copied() {
+        console::set_colors_enabled(false);
+        for line in check_words(&check(Verdict::Fail))
+            .lines()
+            .filter(|line| !line.contains("replay"))
+        {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+}

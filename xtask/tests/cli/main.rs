@@ -1,0 +1,6 @@
+//! The command line, tested as a process on a tiny workbook.
+
+mod bad_input;
+mod grade;
+mod rogues;
+mod workbook;
