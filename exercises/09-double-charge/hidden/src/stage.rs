@@ -1,5 +1,6 @@
 //! A check's stage: a database with the service's tables, a provider, and two instances.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::postgres::Postgres;
@@ -27,7 +28,7 @@ const fn lease(lease: Duration) -> IdemCfg {
 }
 
 /// The check's database, with the subject's schema.
-pub async fn database(cx: &Check) -> Result<Postgres, Failure> {
+pub async fn database(cx: &Check) -> Result<Arc<Postgres>, Failure> {
     let pg = cx.postgres().await?;
     let tap = pg.another_tap().await?;
     let db = pool(&tap)?;
@@ -47,8 +48,8 @@ pub struct Stage {
 impl Stage {
     pub async fn set(cx: &Check, pg: &Postgres, cfg: IdemCfg) -> Result<Stage, Failure> {
         let provider = Provider::start(cx.harness_handle())?;
-        let a = Instance::start("a", pg.another_tap().await?.into(), &provider, cfg).await?;
-        let b = Instance::start("b", pg.another_tap().await?.into(), &provider, cfg).await?;
+        let a = Instance::start("a", pg.another_tap().await?, &provider, cfg).await?;
+        let b = Instance::start("b", pg.another_tap().await?, &provider, cfg).await?;
         Ok(Stage { provider, a, b })
     }
 

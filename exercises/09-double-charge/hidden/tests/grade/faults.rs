@@ -75,7 +75,7 @@ async fn sweep(world: Arc<World>, acquirer: Acquirer) -> Result<Swept, Failure> 
 /// What the cases share: each has its own tap, pool, key and order.
 struct World {
     fault: Fault,
-    pg: Postgres,
+    pg: Arc<Postgres>,
     provider: Provider,
     /// The instance that is never disturbed.
     survivor: Instance,
@@ -88,7 +88,7 @@ impl World {
     async fn new(cx: &Check, fault: Fault) -> Result<Arc<World>, Failure> {
         let pg = database(cx).await?;
         let provider = Provider::start(cx.harness_handle())?;
-        let survivor = Instance::start("survivor", pg.another_tap().await?.into(), &provider, SHORT).await?;
+        let survivor = Instance::start("survivor", pg.another_tap().await?, &provider, SHORT).await?;
         let under_way = Arc::new(Semaphore::new(UNDER_WAY));
         let recovered = tokio::sync::Mutex::new(None);
         Ok(Arc::new(World {
@@ -134,7 +134,7 @@ struct Payment {
 impl Payment {
     async fn build(world: Arc<World>, acquirer: Acquirer, case: Case) -> Result<Payment, Failure> {
         let door = format!("{acquirer:?}-{}", case.number);
-        let tap = Arc::new(world.pg.another_tap().await?);
+        let tap = world.pg.another_tap().await?;
         let points = tap.report_to(&case.points);
         world.provider.report_to(&door, &case.points);
         let under_way = world
