@@ -16,8 +16,6 @@ use crate::store;
 pub struct Payments {
     db: PgPool,
     psp: Arc<dyn Psp>,
-    /// The lease outlasts the provider's own limit, so that a live attempt keeps its key and the look-up of the next
-    /// one does not race a charge that is still on its way. Nothing here can close that window altogether.
     cfg: IdemCfg,
 }
 
@@ -43,19 +41,18 @@ impl Payments {
         let Some(attempts) = claimed else {
             return self.on_record(merchant, key, req).await;
         };
-
-        // Two answers come from `finish` alone; whatever else happens in between leaves a row that names the request,
-        // a lease that runs out, and a provider that can be asked.
-        let (answer, receipt) = match self.charge_once(merchant, key, req, attempts).await {
-            Ok(receipt) => ((201, paid(req, &receipt)), Some(receipt)),
-            Err(PspError::Declined) => ((402, declined(req)), None),
-            Err(PspError::Unavailable) => {
+        // From here to `finish` every way out, and every crash, leaves the same behind: a row that holds the request, a
+        // lease that runs out, and a provider that can be asked what became of it.
+        let (status, body, receipt) = match self.charge_once(merchant, key, req, attempts).await {
+            Ok(receipt) => (201, paid(req, &receipt), Some(receipt)),
+            Err(PspError::Declined) => (402, declined(req), None),
+            Err(err @ PspError::Unavailable) => {
                 store::release(&self.db, merchant, key, owner).await?;
-                return Err(PayError::Retry(PspError::Unavailable.to_string()));
+                return Err(PayError::Retry(err.to_string()));
             }
-            Err(PspError::Timeout) => return Err(PayError::Retry(PspError::Timeout.to_string())),
+            // The lease goes on: for a while the charge may still be on its way, where no look-up sees it.
+            Err(err @ PspError::Timeout) => return Err(PayError::Retry(err.to_string())),
         };
-        let (status, body) = answer;
         let entry = receipt.as_ref().map(|receipt| (req, receipt));
         match store::finish(&self.db, merchant, key, owner, (status, &body), entry).await? {
             true => Ok(PayResp {

@@ -30,7 +30,7 @@ pub async fn settles_with_one_charge(
                 "An attempt that failed or died keeps its key for ever: nothing lets the next one in.",
             )
         })?;
-    provider.until_idle().await?;
+    provider.until_idle(checkout.order()).await?;
     charged_once(provider, checkout)?;
     told.iter().chain([&answer]).try_for_each(succeeded)?;
     for payments in instances {

@@ -73,8 +73,8 @@ pub struct Book {
     pub asked: HashMap<String, Vec<String>>,
     /// The keys that were looked up.
     pub lookups: Vec<String>,
-    /// Charge requests that have not been answered.
-    pub in_flight: usize,
+    /// Charge requests that have not been answered, by order.
+    pub in_flight: HashMap<String, usize>,
 }
 
 impl Book {
@@ -172,12 +172,10 @@ impl Provider {
         Ok(())
     }
 
-    /// Waits until every charge request has been answered.
-    pub async fn until_idle(&self) -> Result<(), Failure> {
-        self.until("the provider's last answer", Duration::from_secs(10), |book| {
-            book.in_flight == 0
-        })
-        .await
+    /// Waits until every charge request for that order has been answered.
+    pub async fn until_idle(&self, order_id: &str) -> Result<(), Failure> {
+        let idle = |book: &Book| book.in_flight.get(order_id).is_none_or(|n| *n == 0);
+        self.until("the provider's last answer", Duration::from_secs(10), idle).await
     }
 }
 
@@ -267,10 +265,10 @@ impl Desk {
         let turn = turn.unwrap_or_else(|| Turn::new(Effect::Charge));
         self.book.send_modify(|book| {
             book.asked.entry(order.clone()).or_default().push(key.clone());
-            book.in_flight += 1;
+            *book.in_flight.entry(order.clone()).or_default() += 1;
         });
         let answer = self.take(points, turn, || self.enter(door, key, &charge)).await;
-        self.book.send_modify(|book| book.in_flight -= 1);
+        self.book.send_modify(|book| *book.in_flight.entry(order).or_default() -= 1);
         answer
     }
 

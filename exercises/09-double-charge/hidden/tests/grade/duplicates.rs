@@ -55,7 +55,7 @@ pub async fn at_once(cx: &Check) -> Outcome {
         answers = answered => answers?,
         _ = stage.provider.until("a second charge", FOREVER, |book| book.charges(checkout.order()) > 1) => Vec::new(),
     };
-    stage.provider.until_idle().await?;
+    stage.provider.until_idle(checkout.order()).await?;
     stage
         .charged_once(&checkout)
         .map_err(|failure| failure.because(who_charged(&stage.provider.book())))?;

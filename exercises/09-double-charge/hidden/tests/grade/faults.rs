@@ -4,7 +4,7 @@
 //! After each, once the provider is idle and the lease is over, the merchant sends the request again, as its
 //! documentation asks: it succeeds, the customer has been charged once, and the answer is replayed from then on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::Instance;
@@ -13,15 +13,18 @@ use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{SHORT, database};
 use double_charge_hidden::subject::{PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
-use harness::postgres::{PgTap, Postgres, RuleGuard};
+use harness::postgres::{LinkGuard, PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep, Swept};
 use harness::{Check, Failure, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Cases that wait for their lease, for each acquirer.
-const WAITING: usize = 24;
-/// Cases under way at one time: few, so that an attempt that runs at all is over long before its lease.
-const UNDER_WAY: usize = 6;
+/// Cases at one time for each acquirer. Most of them wait for their lease and hold no connection.
+const CASES: usize = 32;
+/// Cases at one time whose instance lives: few, so that an attempt that goes on is over long before its lease, and the
+/// server has connections for all of them.
+const UNDER_WAY: usize = 8;
+/// An instance from which nothing was heard for this long has nothing more to say.
+const QUIET: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -60,7 +63,7 @@ async fn both(cx: &Check, fault: Fault) -> Outcome {
 
 async fn sweep(world: Arc<World>, acquirer: Acquirer) -> Result<Swept, Failure> {
     let how = Sweep {
-        side_by_side: WAITING,
+        side_by_side: CASES,
         act_deadline: Duration::from_secs(15),
     };
     let fault = world.fault;
@@ -82,6 +85,8 @@ struct World {
     under_way: Arc<Semaphore>,
     /// When the recovery job was last started.
     recovered: tokio::sync::Mutex<Option<Instant>>,
+    /// Keeps instances away from the database once their case no longer needs them.
+    retired: Mutex<Vec<LinkGuard>>,
 }
 
 impl World {
@@ -98,6 +103,7 @@ impl World {
             survivor,
             under_way,
             recovered,
+            retired: Mutex::default(),
         }))
     }
 
@@ -127,7 +133,7 @@ struct Payment {
     checkout: Checkout,
     door: String,
     tap: Arc<PgTap>,
-    under_way: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+    under_way: Mutex<Option<OwnedSemaphorePermit>>,
     _points: (RuleGuard, RuleGuard),
 }
 
@@ -144,7 +150,7 @@ impl Payment {
             .await
             .or_observed("the semaphore")?;
         let checkout = Checkout::new(acquirer, &door);
-        let under_way = std::sync::Mutex::new(Some(under_way));
+        let under_way = Mutex::new(Some(under_way));
         Ok(Payment {
             world,
             checkout,
@@ -175,7 +181,6 @@ impl Scene for Payment {
     }
 
     async fn verify(&self, after: After<Instance, Self::Answer>) -> Outcome {
-        drop(self.under_way.lock().map(|mut permit| permit.take()));
         let told = match after.answer {
             Some(Err(err @ (PayError::KeyReuse { .. } | PayError::Invalid { .. }))) => {
                 return Err(Failure::new(format!("the request was refused for good: {err}")));
@@ -186,10 +191,8 @@ impl Scene for Payment {
             Some(Ok(answer)) => Some(answer),
             Some(Err(_)) | None => None,
         };
-        let World {
-            provider, survivor, ..
-        } = &*self.world;
-        provider.until_idle().await?;
+        self.retire(after.subject).await?;
+        let World { provider, survivor, .. } = &*self.world;
         if told.is_none() {
             tokio::time::sleep(SHORT.lease).await;
             // The job finds what a crash left behind. After the other faults it is the merchant who comes back first.
@@ -197,8 +200,32 @@ impl Scene for Payment {
                 self.world.recover().await?;
             }
         }
-        let mut instances = vec![&survivor.payments];
-        instances.extend(after.subject.as_ref().map(|instance| &instance.payments));
+        let instances = [&survivor.payments];
         promise::settles_with_one_charge(provider, &instances, &self.checkout, told.as_slice()).await
+    }
+}
+
+impl Payment {
+    /// Waits until the instance has nothing more to do, and takes its connections.
+    async fn retire(&self, instance: Option<Arc<Instance>>) -> Outcome {
+        let World { fault, provider, retired, .. } = &*self.world;
+        provider.until_idle(self.checkout.order()).await?;
+        let begun = Instant::now();
+        let mut heard = (self.tap.counts(), Instant::now());
+        // What was detached goes on; a job that asks the database again and again is never quiet.
+        while matches!(fault, Fault::HangUp) && heard.1.elapsed() < QUIET && begun.elapsed() < 4 * QUIET {
+            tokio::time::sleep(QUIET / 10).await;
+            let counts = self.tap.counts();
+            if counts != heard.0 {
+                heard = (counts, Instant::now());
+            }
+        }
+        provider.until_idle(self.checkout.order()).await?;
+        drop(instance);
+        let guard = self.tap.refuse();
+        self.tap.cut_all();
+        retired.lock().unwrap_or_else(PoisonError::into_inner).push(guard);
+        drop(self.under_way.lock().map(|mut permit| permit.take()));
+        Ok(())
     }
 }

@@ -59,7 +59,7 @@ pub async fn live(cx: &Check) -> Outcome {
         Some(answer) => answer,
         None => within(SOON, "the answer to the second request", second).await?,
     };
-    stage.provider.until_idle().await?;
+    stage.provider.until_idle(checkout.order()).await?;
     stage
         .charged_once(&checkout)
         .map_err(|failure| failure.because(because))?;

@@ -66,7 +66,7 @@ pub async fn purge(cx: &Check) -> Outcome {
     let first = within(SOON, "the running payment's answer", attempt)
         .await?
         .or_observed("the payment panicked")?;
-    stage.provider.until_idle().await?;
+    stage.provider.until_idle(running.order()).await?;
     for (checkout, told) in [(&running, first), (&lost, told)] {
         let told: Vec<_> = told.into_iter().collect();
         stage
