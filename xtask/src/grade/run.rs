@@ -128,6 +128,11 @@ impl Run<'_> {
                 score::budget(budget, verdict, Figures { value, reference })
             })
             .collect();
+        for budget in judged.iter_mut().filter(|budget| exceeded(budget)) {
+            budget
+                .evidence
+                .extend(subject.explained.remove(&budget.metric).unwrap_or_default());
+        }
         self.tell_sites(test, &mut judged).await;
         (self.check_report(spec, subject), judged)
     }
@@ -197,8 +202,7 @@ impl Run<'_> {
     /// A budget of memory that was exceeded is told with the places that asked for it, from a second run.
     async fn tell_sites(&self, test: &str, budgets: &mut [report::Budget]) {
         let of_memory = |budget: &report::Budget| {
-            budget.verdict == Verdict::Fail
-                && budget.value.is_some()
+            exceeded(budget)
                 && matches!(budget.unit.as_str(), "bytes" | "allocations")
         };
         if !budgets.iter().any(of_memory) {
@@ -231,6 +235,11 @@ impl Run<'_> {
             seconds,
         }
     }
+}
+
+/// Whether there is a figure, and it is above the limit.
+fn exceeded(budget: &report::Budget) -> bool {
+    budget.verdict == Verdict::Fail && budget.value.is_some()
 }
 
 fn site_words(site: &Site, live: bool) -> String {

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The hidden grading of `double-charge`.
+//!
+//! - `subject`: the code that is graded; `reference`: the solution.
+//! - [`traffic`]: what merchants send.
+//! - [`provider`] and [`turn`]: the payment provider, and what becomes of a charge.
+//! - [`instance`]: one instance of the service, with its own pool and tap; [`stage`]: two of them and a provider.
+//! - [`promise`]: what holds for a payment, whatever happened to it.
+
+#[cfg(feature = "exercise")]
+pub use double_charge as subject;
+#[cfg(not(feature = "exercise"))]
+pub use double_charge_solution as subject;
+pub use double_charge_solution as reference;
+
+pub mod instance;
+pub mod promise;
+pub mod provider;
+pub mod stage;
+pub mod traffic;
+pub mod turn;

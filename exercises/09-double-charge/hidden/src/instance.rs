@@ -1,0 +1,45 @@
+//! One instance of the service: its own pool, through its own tap, and its own door to the provider.
+
+use std::sync::Arc;
+
+use harness::postgres::PgTap;
+use harness::{Failure, OrObserved};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::provider::Provider;
+use crate::subject::{HttpPsp, IdemCfg, Payments};
+
+/// Connections that an instance may open.
+pub const POOL: u32 = 4;
+
+pub struct Instance {
+    pub tap: Arc<PgTap>,
+    pub pool: PgPool,
+    pub payments: Payments,
+}
+
+impl Instance {
+    /// `name` is what the provider's book knows the instance by.
+    pub async fn start(
+        name: &str,
+        tap: Arc<PgTap>,
+        provider: &Provider,
+        cfg: IdemCfg,
+    ) -> Result<Instance, Failure> {
+        let pool = pool(&tap)?;
+        let psp = HttpPsp {
+            base_url: provider.door(name),
+        };
+        let payments = Payments::new(pool.clone(), Arc::new(psp), cfg).await;
+        Ok(Instance { tap, pool, payments })
+    }
+}
+
+/// Connects when it is first used.
+pub fn pool(tap: &PgTap) -> Result<PgPool, Failure> {
+    PgPoolOptions::new()
+        .max_connections(POOL)
+        .connect_lazy(&tap.url())
+        .or_observed("the pool's address")
+}

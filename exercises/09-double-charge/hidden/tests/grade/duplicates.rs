@@ -1,0 +1,152 @@
+//! The same request, many times at once, on two instances.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::{Acquirer, Book};
+use double_charge_hidden::stage::{LONG, Stage, database};
+use double_charge_hidden::subject::{PayError, PayResp};
+use double_charge_hidden::traffic::Checkout;
+use double_charge_hidden::turn::{Effect, Gate, Turn};
+use harness::postgres::{Gate as TapGate, PgTap, Postgres};
+use harness::{Check, Failure, OrObserved, Outcome, eventually, within};
+use tokio::task::JoinSet;
+
+const DUPLICATES: usize = 100;
+const FOREVER: Duration = Duration::from_secs(60 * 60);
+
+pub async fn at_once(cx: &Check) -> Outcome {
+    let pg = database(cx).await?;
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "at-once");
+    let charging = Gate::default();
+    stage.provider.script(
+        checkout.order(),
+        [Turn::new(Effect::Charge).request_held(&charging)],
+    );
+
+    let gates = [first_answers(&stage.a.tap), first_answers(&stage.b.tap)];
+    let returned = Arc::new(AtomicUsize::new(0));
+    let mut calls = JoinSet::new();
+    for n in 0..DUPLICATES {
+        let (stage, checkout, returned) = (stage.clone(), checkout.clone(), returned.clone());
+        calls.spawn(async move {
+            let instance = if n % 2 == 0 { &stage.a } else { &stage.b };
+            let answer = checkout.send(&instance.payments).await;
+            returned.fetch_add(1, Ordering::SeqCst);
+            answer
+        });
+    }
+    until_two_have_looked(&pg, &gates).await?;
+    gates.iter().for_each(TapGate::open);
+    until_the_rest_have_had_their_say(&stage, &checkout, &returned).await;
+    charging.open();
+
+    let answered = within(
+        Duration::from_secs(15),
+        "an answer to every duplicate",
+        calls.join_all(),
+    );
+    // Who charges twice may have tied itself in knots as well, and that is not the news.
+    let answers = tokio::select! {
+        answers = answered => answers?,
+        _ = stage.provider.until("a second charge", FOREVER, |book| book.charges(checkout.order()) > 1) => Vec::new(),
+    };
+    stage.provider.until_idle(checkout.order()).await?;
+    stage
+        .charged_once(&checkout)
+        .map_err(|failure| failure.because(who_charged(&stage.provider.book())))?;
+    let told = finals(answers)?;
+    let violations = stage.a.tap.counts().sqlstate("23505") + stage.b.tap.counts().sqlstate("23505");
+    cx.measure(
+        "unique_violations_per_duplicate",
+        violations as f64 / DUPLICATES as f64,
+    );
+    stage.settles_with_one_charge(&checkout, &told).await
+}
+
+fn who_charged(book: &Book) -> &'static str {
+    let of = |door: &str| book.charged.iter().filter(|charged| charged.door == door).count();
+    if (of("a"), of("b")) == (1, 1) {
+        "Each instance kept the duplicates apart on its own, and another replica, or a restart, has never heard of the key."
+    } else {
+        "Two requests saw \"not found\" before either inserted, or the loser of the insert went on: both charged."
+    }
+}
+
+/// Holds the answer to each connection's first statement, so that what it saw is old when it comes back.
+fn first_answers(tap: &PgTap) -> TapGate {
+    let seen = Mutex::new(HashSet::new());
+    tap.hold_replies(move |request| {
+        request.runs_data()
+            && !request.mentions("LISTEN")
+            && seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(request.connection)
+    })
+}
+
+/// Two connections have their first answer, or one has and the others wait for it in the server, or nobody else comes:
+/// duplicates may be kept apart before they reach the database.
+async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2]) -> Outcome {
+    let mut admin = pg.admin().await?;
+    let begun = Instant::now();
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(Duration::from_secs(5), "a statement of a duplicate", async || {
+        let waiting: usize = gates.iter().map(TapGate::waiting).sum();
+        if waiting >= 2 {
+            return Some(());
+        }
+        let rows = admin.query(blocked).await.unwrap_or_default();
+        let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
+        (waiting == 1 && (blocked || begun.elapsed() > Duration::from_secs(2))).then_some(())
+    })
+    .await
+}
+
+/// Until all but one have returned, or a second charge is on its way, or those who wait have asked often enough.
+async fn until_the_rest_have_had_their_say(stage: &Stage, checkout: &Checkout, returned: &AtomicUsize) {
+    let begun = Instant::now();
+    loop {
+        let statements = stage.a.tap.counts().statements + stage.b.tap.counts().statements;
+        let reached = returned.load(Ordering::SeqCst) >= DUPLICATES - 1
+            || stage.provider.book().asked(checkout.order()) >= 2
+            || statements >= 8 * DUPLICATES as u64
+            || begun.elapsed() > Duration::from_secs(1);
+        if reached {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The final answers; everything else may only be "in progress".
+fn finals(answers: Vec<Result<PayResp, PayError>>) -> Result<Vec<PayResp>, Failure> {
+    let mut told = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(answer) => {
+                succeeded(&answer)?;
+                told.push(answer);
+            }
+            Err(PayError::InProgress { .. }) => {}
+            Err(err) => {
+                let text = err.to_string();
+                let because = if text.contains("serialize") || text.contains("deadlock") {
+                    "Serialization failures must be retried, not returned."
+                } else if text.contains("no rows returned") {
+                    "The conflicting row is invisible to this snapshot, so the query returns nothing."
+                } else {
+                    "Losing a race against a duplicate is no failure: the answer is the other's, or \"in progress\"."
+                };
+                return Err(Failure::new(format!("a duplicate was told: {text}")).because(because));
+            }
+        }
+    }
+    told.first().or_observed("no duplicate got the answer")?;
+    Ok(told)
+}

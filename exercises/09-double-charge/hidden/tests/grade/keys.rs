@@ -1,0 +1,185 @@
+//! What a key stands for.
+
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::Acquirer;
+use double_charge_hidden::stage::{LONG, SOON, Stage, database};
+use double_charge_hidden::subject::{PayError, PayReq};
+use double_charge_hidden::traffic::Checkout;
+use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
+
+/// Merchants and keys that have nothing to do with each other, however they are put together. Behind all but one of
+/// the merchants stands the acquirer that makes one charge per key.
+const UNRELATED: [(&str, &str); 8] = [
+    ("lantern-books", "7f3a"),
+    ("harbour-tea", "7f3a"),
+    ("shop", "7f3a"),
+    ("shop", "1-a"),
+    ("shop-1", "a"),
+    ("shop", "1a"),
+    ("shop1", "a"),
+    ("shop", "a/1:b"),
+];
+
+pub async fn scoped(cx: &Check) -> Outcome {
+    let pg = database(cx).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
+    let mut statements = Vec::new();
+    for (n, (merchant, key)) in UNRELATED.into_iter().enumerate() {
+        let basket = Checkout::new(Acquirer::of(merchant), &n.to_string());
+        let checkout = Checkout {
+            merchant: merchant.to_owned(),
+            key: key.to_owned(),
+            ..basket
+        };
+        let before = stage.a.tap.counts();
+        pays(&stage, &checkout).await.map_err(|failure| {
+            failure
+                .because("Merchants choose their keys without knowing each other: a key counts within its merchant, in \
+                          the tables and at the provider.")
+                .evidence(format!("merchant {merchant}, key {key}, after other payments"))
+        })?;
+        statements.push(stage.a.tap.counts().since(&before).statements);
+        another_request_is_refused(&stage, &checkout).await?;
+    }
+    statements.sort_unstable();
+    cx.measure("statements_per_payment", statements[statements.len() / 2] as f64);
+
+    // The same basket, bought twice on purpose.
+    let first = Checkout::new(Acquirer::OncePerKey, "basket");
+    let second = Checkout {
+        key: format!("{}-again", first.key),
+        ..first.clone()
+    };
+    for checkout in [&first, &second] {
+        let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
+        succeeded(&paid.or_observed("a payment failed")?)?;
+    }
+    let charges = stage.provider.book().charges(first.order());
+    ensure!(
+        charges == 2,
+        "Two keys are two payments, whatever they pay for.",
+        "{charges} charges for two keys with one basket"
+    );
+    Ok(())
+}
+
+async fn pays(stage: &Stage, checkout: &Checkout) -> Outcome {
+    let paid = within(SOON, "a payment", checkout.send(&stage.a.payments)).await?;
+    let paid = paid.or_observed("the first request with its key failed")?;
+    ensure!(
+        !paid.replayed,
+        "A key counts within its merchant.",
+        "the first request with its key was answered as a replay"
+    );
+    succeeded(&paid)?;
+    stage.charged_once(checkout)?;
+    stage.names_its_charge(checkout, &paid)
+}
+
+async fn another_request_is_refused(stage: &Stage, checkout: &Checkout) -> Outcome {
+    let request = &checkout.request;
+    let others = [
+        (
+            "amount",
+            PayReq {
+                amount_cents: request.amount_cents + 1,
+                ..request.clone()
+            },
+        ),
+        (
+            "order",
+            PayReq {
+                order_id: format!("{}-b", request.order_id),
+                ..request.clone()
+            },
+        ),
+        (
+            "currency",
+            PayReq {
+                currency: "SEK".to_owned(),
+                ..request.clone()
+            },
+        ),
+        (
+            "card",
+            PayReq {
+                card: "tok_5555".to_owned(),
+                ..request.clone()
+            },
+        ),
+    ];
+    let calls = stage.provider.book().calls();
+    for (field, request) in others {
+        let other = Checkout {
+            request,
+            ..checkout.clone()
+        };
+        let answer = within(
+            SOON,
+            "an answer to another request",
+            other.send(&stage.b.payments),
+        )
+        .await?;
+        ensure!(
+            matches!(answer, Err(PayError::KeyReuse { .. })),
+            "A key that comes with another request is a merchant's mistake, and has to be refused: replaying the wrong \
+             answer or charging for it hides the mistake.",
+            "the same key with another {field} was answered with {answer:?}"
+        );
+    }
+    ensure!(
+        stage.provider.book().calls() == calls,
+        "A refused request has no business at the provider.",
+        "a request that reused a key reached the provider"
+    );
+    Ok(())
+}
+
+pub async fn invalid(cx: &Check) -> Outcome {
+    let pg = database(cx).await?;
+    let stage = Stage::set(cx, &pg, LONG).await?;
+    let slips: [fn(&mut Checkout); 7] = [
+        |checkout| checkout.request.amount_cents = 0,
+        |checkout| checkout.request.amount_cents = -1_299,
+        |checkout| checkout.request.currency = "eur".to_owned(),
+        |checkout| checkout.request.currency = "EURO".to_owned(),
+        |checkout| checkout.request.order_id.clear(),
+        |checkout| checkout.request.card.clear(),
+        |checkout| checkout.key.clear(),
+    ];
+    for (n, slip) in slips.into_iter().enumerate() {
+        let right = Checkout::new(Acquirer::EveryRequest, &format!("invalid-{n}"));
+        let mut wrong = right.clone();
+        slip(&mut wrong);
+        let answer = within(
+            SOON,
+            "an answer to an invalid request",
+            wrong.send(&stage.a.payments),
+        )
+        .await?;
+        ensure!(
+            matches!(answer, Err(PayError::Invalid { .. })),
+            "A request that can never succeed is refused before anything else.",
+            "{:?} was answered with {answer:?}",
+            wrong.request
+        );
+        ensure!(
+            stage.provider.book().calls() == n,
+            "A request that can never succeed is refused before anything else.",
+            "an invalid request reached the provider"
+        );
+        corrected(&stage, &right).await.map_err(|failure| {
+            failure.because(
+                "An invalid request burned its key: the merchant corrects the request and sends it with the \
+                             same key.",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+async fn corrected(stage: &Stage, right: &Checkout) -> Result<(), Failure> {
+    let paid = within(SOON, "a corrected request", right.send(&stage.b.payments)).await?;
+    succeeded(&paid.or_observed("the corrected request failed")?)?;
+    stage.charged_once(right)
+}

@@ -1,0 +1,145 @@
+//! An attempt and its lease: while it runs, and after it has run out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::provider::Acquirer;
+use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
+use double_charge_hidden::subject::PayError;
+use double_charge_hidden::traffic::Checkout;
+use double_charge_hidden::turn::{Effect, Gate, Turn};
+use harness::{Check, Failure, OrObserved, Outcome, within};
+use tokio::task::JoinSet;
+
+pub async fn live(cx: &Check) -> Outcome {
+    let pg = database(cx).await?;
+    // Here a second attempt shows as a second charge.
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "running");
+    let charging = Gate::default();
+    stage.provider.script(
+        checkout.order(),
+        [Turn::new(Effect::Charge).request_held(&charging)],
+    );
+    let running = send(&stage, &checkout, |stage| &stage.a);
+    within(SOON, "the charge request", charging.until_arrived(1)).await?;
+
+    let because = "A live attempt was taken for a dead one: its key is its own until its lease ends.";
+    let recovered = within(SOON, "recover", stage.b.payments.recover()).await?;
+    recovered.or_observed("recover failed while a payment was running")?;
+    let before = stage.b.tap.counts();
+    let mut second = send(&stage, &checkout, |stage| &stage.b);
+    // It returns, or it waits for the first; then it has looked at least once.
+    let looked = stage
+        .b
+        .tap
+        .until("the second request's look at the key", SOON, |counts| {
+            counts.since(&before).statements > 0 && counts.in_flight == 0
+        });
+    let early = tokio::select! {
+        answer = &mut second => Some(answer),
+        looked = looked => looked.map(|()| None)?,
+    };
+    let early = match early {
+        None => tokio::time::timeout(Duration::from_millis(300), &mut second)
+            .await
+            .ok(),
+        early => early,
+    };
+    let again = within(SOON, "recover", stage.b.payments.recover()).await?;
+    again.or_observed("recover failed while a payment was running")?;
+
+    charging.open();
+    let first = within(SOON, "the answer to the running payment", running).await?;
+    let first = first
+        .or_observed("the payment panicked")?
+        .or_observed("the running payment failed")?;
+    let second = match early {
+        Some(answer) => answer,
+        None => within(SOON, "the answer to the second request", second).await?,
+    };
+    stage.provider.until_idle(checkout.order()).await?;
+    stage
+        .charged_once(&checkout)
+        .map_err(|failure| failure.because(because))?;
+    succeeded(&first)?;
+    match second.or_observed("the second request panicked")? {
+        Ok(second) => stage.settles_with_one_charge(&checkout, &[first, second]).await,
+        Err(PayError::InProgress { .. }) => stage.settles_with_one_charge(&checkout, &[first]).await,
+        Err(err) => Err(
+            Failure::new(format!("a request whose key was in use was told: {err}"))
+                .because("A key in use is answered with \"in progress\", or by waiting for the answer."),
+        ),
+    }
+}
+
+/// What the provider says to an attempt whose lease has ended in the meantime. Where every request is charged, it must
+/// not be a charge: no look-up can see one that is still on its way.
+const LATE: [(&str, Acquirer, Effect); 4] = [
+    ("late-charge", Acquirer::OncePerKey, Effect::Charge),
+    ("late-busy", Acquirer::EveryRequest, Effect::Busy),
+    ("late-decline", Acquirer::EveryRequest, Effect::Decline),
+    ("late-silence", Acquirer::EveryRequest, Effect::LoseRequest),
+];
+
+pub async fn outlived(cx: &Check) -> Outcome {
+    let pg = database(cx).await?;
+    let mut running = JoinSet::new();
+    let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
+    for (name, acquirer, effect) in LATE {
+        let stage = stage.clone();
+        running.spawn(async move {
+            late(stage, &Checkout::new(acquirer, name), effect)
+                .await
+                .map_err(|failure| {
+                    failure.evidence(format!("the late answer to the first attempt: {effect:?}"))
+                })
+        });
+    }
+    for outcome in running.join_all().await {
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn late(stage: Arc<Stage>, checkout: &Checkout, effect: Effect) -> Outcome {
+    let held = Gate::default();
+    stage
+        .provider
+        .script(checkout.order(), [Turn::new(effect).request_held(&held)]);
+    let first = send(&stage, checkout, |stage| &stage.a);
+    within(SOON, "the charge request", held.until_arrived(1)).await?;
+
+    // The second takes over when the lease has ended, or waits for as long as the first shows that it lives.
+    let mut told = Vec::new();
+    let taken_over = checkout
+        .insist(&stage.b.payments, Duration::from_millis(3_500))
+        .await;
+    told.extend(taken_over.ok());
+    held.open();
+    let first = within(SOON, "the first attempt's end", first)
+        .await?
+        .or_observed("the first attempt panicked")?;
+    match first {
+        Ok(answer) => told.push(answer),
+        Err(PayError::Retry { .. } | PayError::InProgress { .. }) => {}
+        Err(err) => return Err(Failure::new(format!("the first attempt was told: {err}"))),
+    }
+    if effect == Effect::Decline && told.iter().all(|answer| answer.status >= 400) {
+        // Nobody took over, and the decline is the answer.
+        return Ok(());
+    }
+    stage.settles_with_one_charge(checkout, &told).await
+}
+
+type Answer = Result<double_charge_hidden::subject::PayResp, PayError>;
+
+fn send(
+    stage: &Arc<Stage>,
+    checkout: &Checkout,
+    to: fn(&Stage) -> &double_charge_hidden::instance::Instance,
+) -> tokio::task::JoinHandle<Answer> {
+    let (stage, checkout) = (stage.clone(), checkout.clone());
+    tokio::spawn(async move { checkout.send(&to(&stage).payments).await })
+}
