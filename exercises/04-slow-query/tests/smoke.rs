@@ -28,8 +28,16 @@ async fn a_region_is_listed_newest_first_page_by_page() {
 
     let first = directory.list_active("eu", None, 3).await.unwrap();
     let emails: Vec<&str> = first.users.iter().map(|user| user.email.as_str()).collect();
-    assert_eq!(emails, ["User10@example.com", "User8@example.com", "User6@example.com"]);
-    assert!(first.users.iter().all(|user| user.status == Status::Active && user.region == "eu"));
+    assert_eq!(
+        emails,
+        ["User10@example.com", "User8@example.com", "User6@example.com"]
+    );
+    assert!(
+        first
+            .users
+            .iter()
+            .all(|user| user.status == Status::Active && user.region == "eu")
+    );
 
     let second = directory.list_active("eu", first.next, 3).await.unwrap();
     let emails: Vec<&str> = second.users.iter().map(|user| user.email.as_str()).collect();
@@ -43,7 +51,11 @@ async fn a_change_of_status_shows_in_list_and_count() {
     let directory = directory(&database).await;
     assert_eq!(directory.count_active("us").await.unwrap(), 1);
 
-    let user = directory.find_by_email("user11@EXAMPLE.com").await.unwrap().unwrap();
+    let user = directory
+        .find_by_email("user11@EXAMPLE.com")
+        .await
+        .unwrap()
+        .unwrap();
     directory.set_status(user.id, Status::Active).await.unwrap();
 
     assert_eq!(directory.count_active("us").await.unwrap(), 2);
@@ -55,12 +67,20 @@ async fn a_change_of_status_shows_in_list_and_count() {
 async fn a_bio_is_replaced() {
     let database = services::testing::postgres();
     let directory = directory(&database).await;
-    let user = directory.find_by_email("User3@example.com").await.unwrap().unwrap();
+    let user = directory
+        .find_by_email("User3@example.com")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((user.bio.as_str(), user.verified), ("Number 3", true));
 
     directory.set_bio(user.id, "Gone fishing").await.unwrap();
 
-    let user = directory.find_by_email("User3@example.com").await.unwrap().unwrap();
+    let user = directory
+        .find_by_email("User3@example.com")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(user.bio, "Gone fishing");
 }
 

@@ -56,7 +56,11 @@ pub async fn measure_async(
     let mut ratios = Vec::with_capacity(PAIRS_MAX);
     loop {
         let mut times = [Duration::ZERO; 2];
-        for side in if ratios.len().is_multiple_of(2) { [0, 1] } else { [1, 0] } {
+        for side in if ratios.len().is_multiple_of(2) {
+            [0, 1]
+        } else {
+            [1, 0]
+        } {
             let begun = clock.now();
             if side == 0 {
                 subject().await

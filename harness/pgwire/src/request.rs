@@ -57,7 +57,11 @@ impl<'a> Request<'a> {
             b'Q' => Request::Query { sql: text("SQL")? },
             b'P' => {
                 let (statement, sql) = (text("statement name")?, text("SQL")?);
-                Request::Parse { statement, sql, types: types(&mut fields)? }
+                Request::Parse {
+                    statement,
+                    sql,
+                    types: types(&mut fields)?,
+                }
             }
             b'B' => Request::Bind {
                 portal: text("portal name")?,
@@ -84,7 +88,9 @@ impl<'a> Request<'a> {
 
 fn types(fields: &mut Fields<'_>) -> Result<Vec<u32>, FrameError> {
     let n = fields.i16("number of parameters")?;
-    (0..n).map(|_| fields.i32("type of a parameter").map(i32::cast_unsigned)).collect()
+    (0..n)
+        .map(|_| fields.i32("type of a parameter").map(i32::cast_unsigned))
+        .collect()
 }
 
 fn target<'a>(fields: &mut Fields<'a>) -> Result<Target<'a>, FrameError> {

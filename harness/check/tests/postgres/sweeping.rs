@@ -86,7 +86,10 @@ impl Scene for Transfer {
 }
 
 async fn finish(bed: Arc<Bed>) {
-    Arc::into_inner(bed).expect("every scene is gone after its sweep").finish().await;
+    Arc::into_inner(bed)
+        .expect("every scene is gone after its sweep")
+        .finish()
+        .await;
 }
 
 #[tokio::test]

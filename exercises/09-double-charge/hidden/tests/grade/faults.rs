@@ -192,7 +192,9 @@ impl Scene for Payment {
             Some(Err(_)) | None => None,
         };
         self.retire(after.subject).await?;
-        let World { provider, survivor, .. } = &*self.world;
+        let World {
+            provider, survivor, ..
+        } = &*self.world;
         if told.is_none() {
             tokio::time::sleep(SHORT.lease).await;
             // The job finds what a crash left behind. After the other faults it is the merchant who comes back first.
@@ -208,7 +210,12 @@ impl Scene for Payment {
 impl Payment {
     /// Waits until the instance has nothing more to do, and takes its connections.
     async fn retire(&self, instance: Option<Arc<Instance>>) -> Outcome {
-        let World { fault, provider, retired, .. } = &*self.world;
+        let World {
+            fault,
+            provider,
+            retired,
+            ..
+        } = &*self.world;
         provider.until_idle(self.checkout.order()).await?;
         let begun = Instant::now();
         let mut heard = (self.tap.counts(), Instant::now());
