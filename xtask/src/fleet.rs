@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use services::{Endpoint, How, Kind, Mode, Options, PostgresSeed, Server, State};
 use verdict::report;

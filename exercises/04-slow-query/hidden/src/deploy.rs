@@ -141,7 +141,7 @@ impl Deploy {
 fn run(url: &str, killed: oneshot::Receiver<()>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
-        let pool = stage::connect(url, 2).await.map_err(|error| error.to_string())?;
+        let pool = stage::connect(url, 5).await.map_err(|error| error.to_string())?;
         tokio::select! {
             outcome = subject::migrate(&pool) => {
                 pool.close().await;

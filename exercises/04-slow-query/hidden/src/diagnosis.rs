@@ -6,7 +6,7 @@ use crate::cost::Call;
 pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
     let has = |words: &str| plan.contains(words);
     let conditions = |column: &str| {
-        let compared = |line: &&str| line.contains("Index Cond:") && line.contains(&format!("({column} "));
+        let compared = |line: &&str| line.contains("Index Cond:") && line.contains(&format!("({column} = "));
         plan.lines().filter(compared).count() > 0
     };
     let whole_table = has("Seq Scan on ");
@@ -48,5 +48,78 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
             "The index gives the order and not the users: everybody else is read on the way and thrown away."
         }
         _ => "The statement reads far more than the call gives back.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Call<'_> = Call::Page {
+        region: "eu",
+        after: None,
+    };
+    const EMAIL: Call<'_> = Call::Address { emails: &[] };
+
+    #[test]
+    fn a_plan_tells_what_its_author_believed() {
+        let sort = "Limit\n  ->  Sort\n    Sort Key: created_at DESC, id DESC\n";
+        for (call, plan, told) in [
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND (status = ('active'::cstring)::user_status))",
+                "cannot prove",
+            ),
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND ((status)::text = 'active'::text))",
+                "status::text",
+            ),
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND (status = 'active'::user_status))",
+                "No index leads",
+            ),
+            (
+                PAGE,
+                "->  BitmapAnd\n  ->  Bitmap Index Scan\n Index Cond: (region = 'eu'::text)",
+                "BitmapAnd",
+            ),
+            (
+                PAGE,
+                "->  Bitmap Index Scan on i\n Index Cond: (status = 'active'::user_status)",
+                "every region",
+            ),
+            (
+                PAGE,
+                "->  Bitmap Index Scan on i\n Index Cond: (region = 'eu'::text)",
+                "One fifth",
+            ),
+            (
+                PAGE,
+                "->  Index Scan using i\n  Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 1651",
+                "gives the order",
+            ),
+            (
+                EMAIL,
+                "->  Seq Scan on users\n  Filter: (lower(email) = 'a@b.c'::text)",
+                "index that expression",
+            ),
+            (
+                EMAIL,
+                "->  Seq Scan on users\n  Filter: (email ~~* 'a@b.c'::text)",
+                "ILIKE",
+            ),
+        ] {
+            assert!(
+                of_plan(call, plan).contains(told),
+                "{plan}\n{}",
+                of_plan(call, plan)
+            );
+        }
+        let both = format!(
+            "{sort}->  Bitmap Index Scan on i\n Index Cond: ((region = 'eu'::text) AND (status = 'active'::user_status))"
+        );
+        assert!(of_plan(PAGE, &both).contains("ORDER BY … LIMIT needs created_at"));
     }
 }

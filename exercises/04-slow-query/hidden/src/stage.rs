@@ -61,7 +61,7 @@ impl Stage {
 
     /// Deploys the subject.
     pub async fn migrate(&self) -> Result<(), Failure> {
-        let pool = self.pool(2).await?;
+        let pool = self.pool(5).await?;
         subject::migrate(&pool)
             .await
             .or_observed("migrate failed on the restored dump")?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use harness::{Check, OrObserved, check, ensure};
+use harness::{Check, OrObserved, Spec, check, ensure};
 use slow_query_hidden::cost::{Bill, Call, EXECUTIONS};
 use slow_query_hidden::deploy::Deploy;
 use slow_query_hidden::listing::{STALE, page, same, shows, walk, whole};
@@ -19,7 +19,7 @@ const TINY: u32 = 2_000;
 
 #[test]
 fn every_active_user_is_listed_newest_first() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, SMALL).await?;
         stage.migrate().await?;
         let (one, other) = (stage.replica(2).await?, stage.replica(2).await?);
@@ -55,7 +55,7 @@ fn every_active_user_is_listed_newest_first() {
 
 #[test]
 fn a_walk_stays_whole_while_people_come_and_go() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, SMALL).await?;
         stage.migrate().await?;
         let (one, other) = (stage.replica(2).await?, stage.replica(2).await?);
@@ -98,7 +98,7 @@ fn a_walk_stays_whole_while_people_come_and_go() {
 
 #[test]
 fn changes_show_in_the_next_call() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         stage.migrate().await?;
         let (one, other) = (stage.replica(2).await?, stage.replica(2).await?);
@@ -152,7 +152,7 @@ fn changes_show_in_the_next_call() {
 
 #[test]
 fn addresses_match_whole_and_in_any_case() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         stage.migrate().await?;
         let directory = stage.replica(2).await?;
@@ -228,7 +228,7 @@ fn addresses_match_whole_and_in_any_case() {
 
 #[test]
 fn sign_ups_go_on_during_a_deploy() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         ordeal::while_people_sign_up(cx, &mut stage).await?;
         ordeal::all_valid(&mut stage, "the deploy").await
@@ -237,7 +237,7 @@ fn sign_ups_go_on_during_a_deploy() {
 
 #[test]
 fn a_killed_deploy_can_be_run_again() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         stage.migrate().await?;
         let undisturbed = stage.indices().await?;
@@ -261,7 +261,7 @@ fn a_killed_deploy_can_be_run_again() {
 
 #[test]
 fn no_index_is_kept_without_a_reader() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(60), async |cx: &Check| {
         let mut stage = Stage::small(cx, TINY).await?;
         stage.migrate().await?;
         let sql = format!(
@@ -282,7 +282,7 @@ fn no_index_is_kept_without_a_reader() {
 
 #[test]
 fn lookups_answer_on_the_grown_table() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(180), async |cx: &Check| {
         let mut stage = Stage::grown(cx).await?;
         stage.migrate().await?;
         stage.vacuum().await?;
@@ -334,7 +334,7 @@ fn lookups_answer_on_the_grown_table() {
 
 #[test]
 fn updates_land_on_the_grown_table() {
-    check!(async |cx: &Check| {
+    check!(Spec::default().deadline_s(180), async |cx: &Check| {
         let mut stage = Stage::grown(cx).await?;
         stage.migrate().await?;
         stage.vacuum().await?;

@@ -3,6 +3,7 @@
 use harness::postgres::{PgTap, Postgres};
 use pgwire::Config;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -50,18 +51,22 @@ pub fn job(template: Option<&str>) -> PostgresJob {
     }
 }
 
-/// A thread that runs what belongs to the grader, as in a check.
+/// The runtime of what belongs to the grader, on a thread of its own as in a check.
 pub fn harness_thread() -> Handle {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        sender.send(runtime.handle().clone()).unwrap();
-        runtime.block_on(std::future::pending::<()>());
-    });
-    receiver.recv().unwrap()
+    static HANDLE: OnceLock<Handle> = OnceLock::new();
+    let start = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            sender.send(runtime.handle().clone()).unwrap();
+            runtime.block_on(std::future::pending::<()>());
+        });
+        receiver.recv().unwrap()
+    };
+    HANDLE.get_or_init(start).clone()
 }
 
 impl Bed {
