@@ -11,6 +11,8 @@ mod hub;
 mod idle;
 #[path = "grade/observe.rs"]
 mod observe;
+#[path = "grade/readers.rs"]
+mod readers;
 #[path = "grade/sessions.rs"]
 mod sessions;
 
@@ -28,10 +30,10 @@ checks! {
     publish_reaches_only_connected_sessions: Spec::paused() => sessions::only_connected_ones_are_reached;
     a_session_may_be_dropped_without_a_runtime: Spec::current_thread() => sessions::dropped_without_a_runtime;
     a_reconnecting_device_hears_each_event_once: Spec::paused() => sessions::reconnects;
-    a_quiet_session_is_still_served: Spec::paused() => sessions::quiet;
-    every_live_session_hears_everything_in_order: Spec::multi_thread(2) => sessions::all_hear_everything;
+    a_quiet_session_is_still_served: Spec::paused() => readers::quiet;
+    every_live_session_hears_everything_in_order: Spec::multi_thread(2) => readers::all_hear_everything;
     sessions_come_and_go_without_disturbing_others: Spec::multi_thread(2) => sessions::come_and_go;
-    a_slow_reader_holds_nobody_up: Spec::paused() => sessions::slow_reader;
+    a_slow_reader_holds_nobody_up: Spec::paused() => readers::slow_reader;
     an_idle_device_is_told_once_and_on_time: Spec::paused() => idle::told_once_and_on_time;
     a_touch_postpones_the_expiry: Spec::paused() => idle::postponed;
     heartbeats_leave_nothing_behind: Spec::paused() => idle::heartbeats_leave_nothing;
