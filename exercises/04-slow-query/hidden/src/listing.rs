@@ -12,6 +12,8 @@ const ORDER: &str =
 const TWICE: &str =
     "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
 
+pub const SHORT: &str = "A page is only shorter than asked for when nobody is left.";
+
 /// One page, read with care.
 pub async fn page(
     directory: &Directory,
@@ -56,9 +58,7 @@ pub async fn walk(
         let nobody = users.is_empty();
         if let Some(short) = short.filter(|_| !nobody) {
             let observed = format!("a page of {limit} held {short} users, and the next one held more");
-            return Err(
-                Failure::new(observed).because("A page is only shorter than asked for when nobody is left.")
-            );
+            return Err(Failure::new(observed).because(SHORT));
         }
         short = (users.len() < limit as usize).then_some(users.len());
         listed.extend(users);

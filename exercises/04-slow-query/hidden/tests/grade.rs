@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::{Check, OrObserved, Spec, check, ensure};
 use slow_query_hidden::cost::{Bill, Call, EXECUTIONS};
 use slow_query_hidden::deploy::Deploy;
-use slow_query_hidden::listing::{STALE, page, same, shows, walk, whole};
+use slow_query_hidden::listing::{SHORT, STALE, page, same, shows, walk, whole};
 use slow_query_hidden::ordeal;
 use slow_query_hidden::stage::{INDEX_OF_OURS, Listed, Stage};
 use slow_query_hidden::subject::{Error, Status};
@@ -292,7 +292,13 @@ fn lookups_answer_on_the_grown_table() {
 
         let (first, _) = page(&directory, region, None, 50).await?;
         same(&expected[..50], &first, "the first page of 50")?;
-        let (_, deep) = page(&directory, region, None, 2_500).await?;
+        let (many, deep) = page(&directory, region, None, 2_500).await?;
+        ensure!(
+            many.len() == 2_500,
+            SHORT,
+            "a page of 2500 held {} users, with more to come",
+            many.len()
+        );
         let deep = deep.or_observed("after 2500 users of a region there was no next page")?;
         let (page_51, _) = page(&directory, region, Some(deep.clone()), 50).await?;
         same(&expected[2_500..2_550], &page_51, "page 51 of 50")?;
@@ -360,7 +366,7 @@ fn updates_land_on_the_grown_table() {
             .await?;
         ensure!(
             landed == ids.len(),
-            "A change is a change of one user.",
+            "What is not in the table when the call returns is lost with the process.",
             "500 bios were set, {landed} landed"
         );
 
