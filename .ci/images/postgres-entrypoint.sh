@@ -7,7 +7,9 @@ if [ "${1:-}" != postgres ]; then
     exec "$@"
 fi
 if [ "$(id -u)" = 0 ]; then
-    mkdir -p "$PGDATA"
+    # /run is emptied when an image is made.
+    mkdir -p "$PGDATA" /var/run/postgresql
+    chown postgres:postgres /var/run/postgresql
     chown -R postgres:postgres "$PGDATA"
     chmod 700 "$PGDATA"
     exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"

@@ -121,3 +121,12 @@ pub fn pick(scenarios: Vec<Scenario>, asked: &[String]) -> Result<Vec<Scenario>,
     let wanted = |scenario: &Scenario| asked.is_empty() || asked.iter().any(|name| scenario.answers_to(name));
     Ok(scenarios.into_iter().filter(wanted).collect())
 }
+
+/// The one scenario that was asked for.
+pub fn one(workbook: &Workbook, asked: &str) -> Result<Scenario, Error> {
+    let mut picked = pick(read(workbook)?, &[asked.to_owned()])?;
+    picked.pop().ok_or_else(|| Error::UnknownScenario {
+        asked: asked.to_owned(),
+        near: Vec::new(),
+    })
+}

@@ -45,6 +45,8 @@ pub struct Told {
     pub judgement: Judgement,
     pub measured: std::collections::BTreeMap<String, f64>,
     pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
+    /// Per metric, why it may be what it is.
+    pub explained: std::collections::BTreeMap<String, Vec<String>>,
     pub seconds: f64,
 }
 
@@ -61,6 +63,7 @@ impl Told {
             judgement,
             measured: Default::default(),
             sites: Default::default(),
+            explained: Default::default(),
             seconds: 0.0,
         }
     }
@@ -80,11 +83,17 @@ pub async fn run(ask: Ask<'_>) -> Told {
             evidence: Vec::new(),
         },
     };
-    let Transcript { measured, sites, .. } = transcript;
+    let Transcript {
+        measured,
+        sites,
+        explained,
+        ..
+    } = transcript;
     Told {
         judgement,
         measured,
         sites,
+        explained,
         seconds: begun.elapsed().as_secs_f64(),
     }
 }
@@ -315,7 +324,13 @@ impl Output {
         let own = |line: &'_ str| line.split_once(" ... ").map_or(line, |(_, rest)| rest).to_owned();
         let lines: Vec<String> = text
             .lines()
-            .map(|line| if line.starts_with("test ") { own(line) } else { line.to_owned() })
+            .map(|line| {
+                if line.starts_with("test ") {
+                    own(line)
+                } else {
+                    line.to_owned()
+                }
+            })
             .filter(|line| !line.trim().is_empty() && !line.starts_with("running "))
             .collect();
         let from = lines.len().saturating_sub(OUTPUT_LINES_TOLD);

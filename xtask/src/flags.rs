@@ -29,6 +29,16 @@ pub enum Command {
     /// Grade your fix: hidden checks, then budgets against the reference
     #[command(after_help = EXIT_CODES)]
     Grade(Grade),
+    /// The author's proof: exercise, reference and every variant give what they declare
+    Verify(Verify),
+    /// The next hint for a check
+    Hint(Hint),
+    /// The post-mortem, and how your fix differs from the reference
+    Debrief(Debrief),
+    /// Keep servers running between grades
+    Services(Services),
+    /// What is there, what is missing, what to type
+    Doctor(Doctor),
 }
 
 impl Default for Command {
@@ -83,6 +93,76 @@ pub struct Grade {
     /// Replay the random choices of an earlier run
     #[arg(long)]
     pub seed: Option<u64>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Verify {
+    /// Which scenarios; all without one
+    pub scenarios: Vec<String>,
+    /// Run the reference, the accepted variants and the `must` of the rejected ones this often, and report flips
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: u32,
+    /// Only these variants (or `exercise`), beside the reference
+    #[arg(long = "variant", value_name = "NAME")]
+    pub variants: Vec<String>,
+    /// How servers are had
+    #[arg(long, value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
+    pub services: ServiceMode,
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Hint {
+    pub scenario: String,
+    /// The check that fails; without it, the first whose hints are not all seen
+    pub check: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Debrief {
+    pub scenario: String,
+    /// Before it is passed
+    #[arg(long)]
+    pub anyway: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Services {
+    #[command(subcommand)]
+    pub verb: ServicesVerb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServicesVerb {
+    /// Start servers and leave them running
+    Up {
+        /// postgres, redis, pgbouncer, etcd; without one, all that the scenarios need
+        services: Vec<String>,
+        /// How servers are had
+        #[arg(long = "services", value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
+        mode: ServiceMode,
+        /// Rows of seeded tables, as in 500k or 10m
+        #[arg(long)]
+        scale: Option<String>,
+    },
+    /// End them
+    Down {
+        services: Vec<String>,
+        /// Remove fetched packages and seeded clusters as well
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Which are running
+    Status,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

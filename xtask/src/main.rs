@@ -5,11 +5,14 @@
 mod catalogue;
 mod child;
 mod compile;
+mod debrief;
+mod doctor;
 mod errors;
 mod evidence;
 mod flags;
 mod fleet;
 mod grade;
+mod hint;
 mod list;
 mod manifest;
 mod palette;
@@ -17,10 +20,13 @@ mod progress;
 mod room;
 mod score;
 mod scratch;
+mod servers;
 mod stale;
 mod submission;
 mod terminal;
 mod transcript;
+mod variant;
+mod verify;
 mod workbook;
 
 use clap::Parser;
@@ -38,7 +44,17 @@ fn main() -> std::process::ExitCode {
         }
     };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, dispatch(flags)) {
+    // What runs is dropped on an interruption, and with it its children and servers.
+    let interruptible = async {
+        tokio::select! {
+            result = dispatch(flags) => result.map(Ok),
+            signal = services::process::interrupted() => Ok(Err(signal)),
+        }
+    };
+    match local
+        .block_on(&runtime, interruptible)
+        .map(|ended| ended.unwrap_or(ExitCode::Environment))
+    {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("{}", errors::rendered(&error));
@@ -52,5 +68,10 @@ async fn dispatch(flags: Flags) -> anyhow::Result<ExitCode> {
     match flags.command.unwrap_or_default() {
         Command::List(list) => list::run(&workbook, &list),
         Command::Grade(grade) => grade::run(&workbook, &grade).await,
+        Command::Verify(verify) => verify::run(&workbook, &verify).await,
+        Command::Hint(hint) => hint::run(&workbook, &hint),
+        Command::Debrief(debrief) => debrief::run(&workbook, &debrief),
+        Command::Services(services) => servers::run(&workbook, &services).await,
+        Command::Doctor(doctor) => doctor::run(&workbook, &doctor).await,
     }
 }

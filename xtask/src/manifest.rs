@@ -172,7 +172,7 @@ impl Manifest {
             }
         }
         for service in &self.services {
-            if !["postgres", "redis", "pgbouncer", "etcd"].contains(&service.as_str()) {
+            if service.parse::<services::Kind>().is_err() {
                 return Err(format!(
                     "key `services`: expected postgres, redis, pgbouncer or etcd, found `{service}`"
                 ));

@@ -15,6 +15,8 @@ pub struct Transcript {
     pub stage: Option<String>,
     pub measured: BTreeMap<String, f64>,
     pub sites: BTreeMap<String, Vec<Site>>,
+    /// Per metric: the misconception first, then what was seen.
+    pub explained: BTreeMap<String, Vec<String>>,
     pub judgement: Option<Judgement>,
     pub ended: bool,
 }
@@ -29,6 +31,7 @@ impl Transcript {
             stage: None,
             measured: BTreeMap::new(),
             sites: BTreeMap::new(),
+            explained: BTreeMap::new(),
             judgement: None,
             ended: false,
         }
@@ -72,6 +75,14 @@ impl Transcript {
             }
             Event::Sites { metric, sites } if self.open() => {
                 self.sites.insert(metric, sites);
+            }
+            Event::Explained {
+                metric,
+                because,
+                evidence,
+            } if self.open() => {
+                let lines = std::iter::once(because).chain(evidence).collect();
+                self.explained.insert(metric, lines);
             }
             Event::Judged(judgement) if self.open() => self.judgement = Some(judgement),
             Event::Ended if self.judgement.is_some() => self.ended = true,

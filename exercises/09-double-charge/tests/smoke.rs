@@ -25,14 +25,20 @@ impl Psp for Provider {
         }
         let mut charges = self.charges.lock().unwrap();
         let charge_id = format!("ch_{}", charges.len() + 1);
-        let receipt = Receipt { charge_id, charged_at: "2024-11-29T09:00:00Z".to_owned() };
+        let receipt = Receipt {
+            charge_id,
+            charged_at: "2024-11-29T09:00:00Z".to_owned(),
+        };
         charges.push((psp_key.to_owned(), receipt.clone()));
         Ok(receipt)
     }
 
     async fn lookup(&self, psp_key: &str) -> Result<Option<Receipt>, PspError> {
         let charges = self.charges.lock().unwrap();
-        Ok(charges.iter().find(|(key, _)| key == psp_key).map(|(_, receipt)| receipt.clone()))
+        Ok(charges
+            .iter()
+            .find(|(key, _)| key == psp_key)
+            .map(|(_, receipt)| receipt.clone()))
     }
 }
 
@@ -47,8 +53,15 @@ async fn shop() -> Shop {
     let pool = PgPool::connect(&db.url()).await.unwrap();
     double_charge::migrate(&pool).await.unwrap();
     let provider = Arc::new(Provider::default());
-    let cfg = IdemCfg { lease: Duration::from_secs(60), retention: Duration::from_secs(24 * 60 * 60) };
-    Shop { payments: Payments::new(pool, provider.clone(), cfg).await, provider, _db: db }
+    let cfg = IdemCfg {
+        lease: Duration::from_secs(60),
+        retention: Duration::from_secs(24 * 60 * 60),
+    };
+    Shop {
+        payments: Payments::new(pool, provider.clone(), cfg).await,
+        provider,
+        _db: db,
+    }
 }
 
 fn tea() -> PayReq {
@@ -87,7 +100,11 @@ async fn the_same_key_pays_once() {
 #[tokio::test]
 async fn another_key_pays_again() {
     let shop = shop().await;
-    for (merchant, key) in [("harbour-tea", "key-1"), ("harbour-tea", "key-2"), ("lantern-books", "key-1")] {
+    for (merchant, key) in [
+        ("harbour-tea", "key-1"),
+        ("harbour-tea", "key-2"),
+        ("lantern-books", "key-1"),
+    ] {
         let answer = shop.payments.pay(merchant, key, &tea()).await.unwrap();
         assert!(!answer.replayed);
     }
@@ -98,7 +115,10 @@ async fn another_key_pays_again() {
 async fn a_key_with_another_request_is_refused() {
     let shop = shop().await;
     shop.payments.pay("harbour-tea", "key-1", &tea()).await.unwrap();
-    let dearer = PayReq { amount_cents: 12_990, ..tea() };
+    let dearer = PayReq {
+        amount_cents: 12_990,
+        ..tea()
+    };
     let refused = shop.payments.pay("harbour-tea", "key-1", &dearer).await;
     assert_eq!(refused, Err(PayError::KeyReuse));
 }
@@ -106,8 +126,15 @@ async fn a_key_with_another_request_is_refused() {
 #[tokio::test]
 async fn a_declined_card_is_told() {
     let shop = shop().await;
-    let declined = PayReq { card: "tok_declined".to_owned(), ..tea() };
-    let answer = shop.payments.pay("harbour-tea", "key-1", &declined).await.unwrap();
+    let declined = PayReq {
+        card: "tok_declined".to_owned(),
+        ..tea()
+    };
+    let answer = shop
+        .payments
+        .pay("harbour-tea", "key-1", &declined)
+        .await
+        .unwrap();
     assert_eq!(answer.status, 402);
     assert_eq!(field(&answer.body, "status"), "declined");
 }
@@ -115,7 +142,10 @@ async fn a_declined_card_is_told() {
 #[tokio::test]
 async fn an_invalid_request_is_not_charged() {
     let shop = shop().await;
-    let nothing = PayReq { amount_cents: 0, ..tea() };
+    let nothing = PayReq {
+        amount_cents: 0,
+        ..tea()
+    };
     let refused = shop.payments.pay("harbour-tea", "key-1", &nothing).await;
     assert!(matches!(refused, Err(PayError::Invalid(_))), "{refused:?}");
     assert_eq!(shop.provider.calls.load(Ordering::Relaxed), 0);
@@ -127,7 +157,10 @@ async fn old_keys_are_purged() {
     shop.payments.pay("harbour-tea", "key-1", &tea()).await.unwrap();
     let now = OffsetDateTime::now_utc();
     assert_eq!(shop.payments.purge(now).await, Ok(0));
-    assert_eq!(shop.payments.purge(now + Duration::from_secs(25 * 60 * 60)).await, Ok(1));
+    assert_eq!(
+        shop.payments.purge(now + Duration::from_secs(25 * 60 * 60)).await,
+        Ok(1)
+    );
 }
 
 #[tokio::test]

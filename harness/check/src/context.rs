@@ -70,6 +70,21 @@ impl Check {
         }
     }
 
+    /// Says why a budget's figure may be what it is: the misconception in one sentence, and what was seen. Shown when that
+    /// budget is exceeded, and only then; the last explanation of a metric counts.
+    pub fn explain(
+        &self,
+        metric: &str,
+        because: impl Into<String>,
+        evidence: impl IntoIterator<Item = impl Into<String>>,
+    ) {
+        self.channel.say(Event::Explained {
+            metric: metric.to_owned(),
+            because: because.into(),
+            evidence: evidence.into_iter().map(Into::into).collect(),
+        });
+    }
+
     /// A line of evidence, shown when the check does not pass.
     pub fn note(&self, line: impl Into<String>) {
         if let Ok(mut notes) = self.notes.lock() {

@@ -15,6 +15,7 @@ mod context;
 mod failure;
 mod panics;
 pub mod postgres;
+pub mod ratio;
 mod runner;
 mod spec;
 mod standalone;

@@ -61,7 +61,7 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
         nonce: nonce.clone(),
         seed: seed(),
         sites: false,
-        postgres: postgres(name),
+        postgres: postgres(),
     };
     let mut line = serde_json::to_vec(&job)?;
     line.push(b'\n');
@@ -129,24 +129,30 @@ fn seed() -> u64 {
 }
 
 /// The server that `cargo xtask services up` keeps, if there is one.
-fn postgres(name: &str) -> Option<PostgresJob> {
-    let text = std::fs::read(state_file()?).ok()?;
-    let state: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let mut job: PostgresJob = serde_json::from_value(state.get("postgres_job")?.clone()).ok()?;
-    let package = env_package();
-    job.template = state
-        .get("templates")
-        .and_then(|templates| templates.get(&package))
-        .and_then(|template| template.as_str())
-        .map(str::to_owned);
-    job.database = format!("check_{:08x}_{}", fastrand::u32(..), std::process::id());
-    let _ = name;
-    Some(job)
+fn postgres() -> Option<PostgresJob> {
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state_file()?).ok()?).ok()?;
+    let endpoint = state.get("servers")?.as_array()?.iter().find_map(|server| {
+        server
+            .get("endpoint")
+            .filter(|endpoint| endpoint.get("kind").is_some_and(|kind| kind == "postgres"))
+    })?;
+    let text = |key: &str| endpoint.get(key)?.as_str().map(str::to_owned);
+    let templates = endpoint.get("templates")?.as_array()?;
+    let mine = template();
+    Some(PostgresJob {
+        host: text("host")?,
+        port: u16::try_from(endpoint.get("port")?.as_u64()?).ok()?,
+        admin_user: text("admin_user")?,
+        admin_password: text("admin_password")?,
+        template: templates.iter().any(|name| name == mine.as_str()).then_some(mine),
+        database: format!("check_{:08x}_{}", fastrand::u32(..), std::process::id()),
+    })
 }
 
-/// The hidden package's name, as cargo tells it to the tests that it runs.
-fn env_package() -> String {
-    std::env::var("CARGO_PKG_NAME").unwrap_or_default()
+/// The template of the hidden package that cargo runs: `seed_slow_query` for `slow-query-hidden`.
+fn template() -> String {
+    let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+    format!("seed_{}", package.trim_end_matches("-hidden").replace('-', "_"))
 }
 
 /// `target/war-stories/services.json`, found from `target/<profile>/deps/<program>`.

@@ -13,6 +13,8 @@ pub enum Request<'a> {
     Parse {
         statement: Cow<'a, str>,
         sql: Cow<'a, str>,
+        /// The types of the parameters as object ids; 0 and what is missing are left to the server.
+        types: Vec<u32>,
     },
     Bind {
         portal: Cow<'a, str>,
@@ -53,10 +55,14 @@ impl<'a> Request<'a> {
         let mut text = |what| fields.cstr(what).map(String::from_utf8_lossy);
         Ok(match tag {
             b'Q' => Request::Query { sql: text("SQL")? },
-            b'P' => Request::Parse {
-                statement: text("statement name")?,
-                sql: text("SQL")?,
-            },
+            b'P' => {
+                let (statement, sql) = (text("statement name")?, text("SQL")?);
+                Request::Parse {
+                    statement,
+                    sql,
+                    types: types(&mut fields)?,
+                }
+            }
             b'B' => Request::Bind {
                 portal: text("portal name")?,
                 statement: text("statement name")?,
@@ -80,6 +86,13 @@ impl<'a> Request<'a> {
     }
 }
 
+fn types(fields: &mut Fields<'_>) -> Result<Vec<u32>, FrameError> {
+    let n = fields.i16("number of parameters")?;
+    (0..n)
+        .map(|_| fields.i32("type of a parameter").map(i32::cast_unsigned))
+        .collect()
+}
+
 fn target<'a>(fields: &mut Fields<'a>) -> Result<Target<'a>, FrameError> {
     let kind = fields.u8("kind of target")?;
     let name = String::from_utf8_lossy(fields.cstr("name of target")?);
@@ -97,8 +110,8 @@ mod tests {
 
     #[rstest]
     #[case::query(b'Q', b"SELECT 1\0", Request::Query { sql: "SELECT 1".into() })]
-    #[case::parse(b'P', b"s1\0SELECT $1\0\0\0", Request::Parse { statement: "s1".into(), sql: "SELECT $1".into() })]
-    #[case::parse_unnamed(b'P', b"\0BEGIN\0\0\0", Request::Parse { statement: "".into(), sql: "BEGIN".into() })]
+    #[case::parse(b'P', b"s1\0SELECT $1\0\0\x01\0\0\0\x19", Request::Parse { statement: "s1".into(), sql: "SELECT $1".into(), types: vec![25] })]
+    #[case::parse_unnamed(b'P', b"\0BEGIN\0\0\0", Request::Parse { statement: "".into(), sql: "BEGIN".into(), types: vec![] })]
     #[case::bind_prefix(b'B', b"p\0s1\0\0\x01", Request::Bind { portal: "p".into(), statement: "s1".into() })]
     #[case::execute(b'E', b"p\0\0\0\0\x05", Request::Execute { portal: "p".into(), rows_max: 5 })]
     #[case::describe(b'D', b"Ss1\0", Request::Describe(Target::Statement("s1".into())))]
@@ -114,6 +127,7 @@ mod tests {
     #[rstest]
     #[case::query(b'Q', b"SELECT 1", "SQL")]
     #[case::parse(b'P', b"s1\0SELECT", "SQL")]
+    #[case::parse_types(b'P', b"s1\0SELECT\0\0\x01\0", "type of a parameter")]
     #[case::bind(b'B', b"p\0s", "statement name")]
     #[case::execute(b'E', b"p\0\0\0", "row limit")]
     #[case::describe_nothing(b'D', b"", "kind of target")]

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(
             seen,
             [
-                r#"Parse { statement: "s", sql: "SELECT $1" }"#,
+                r#"Parse { statement: "s", sql: "SELECT $1", types: [] }"#,
                 r#"Bind { portal: "", statement: "s" }"#,
                 r#"Execute { portal: "", rows_max: 0 }"#,
                 "Sync",

@@ -4,12 +4,16 @@
 use std::future::Future;
 use std::sync::{OnceLock, mpsc};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        let build = Builder::new_multi_thread().worker_threads(2).thread_name("services").enable_all().build();
+        let build = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("services")
+            .enable_all()
+            .build();
         build.expect("a runtime can be built")
     })
 }
@@ -23,25 +27,21 @@ pub(crate) async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send 
     }
 }
 
-/// The same for callers that are not asynchronous, or are inside another runtime: blocks this thread.
+/// The same for callers that are not asynchronous, or are inside a runtime and cannot wait: blocks this thread. On a
+/// thread of our own runtime, as destructors may be, its other tasks move to another thread first.
 pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let (sender, receiver) = mpsc::sync_channel(1);
-    let work = runtime().spawn(async move {
-        let _ = sender.send(work.await);
-    });
-    match receiver.recv() {
+    let receive = || {
+        runtime().spawn(async move {
+            // Spawned once more, so that a panic arrives as a value.
+            let _ = sender.send(tokio::spawn(work).await);
+        });
+        receiver.recv().expect("the task sends its outcome")
+    };
+    let ours = Handle::try_current().is_ok_and(|handle| handle.id() == runtime().handle().id());
+    match if ours { blocking(receive) } else { receive() } {
         Ok(value) => value,
-        Err(_) => {
-            let panicked = runtime().handle().clone();
-            let (sender, receiver) = mpsc::sync_channel(1);
-            panicked.spawn(async move {
-                let _ = sender.send(work.await);
-            });
-            match receiver.recv() {
-                Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                _ => unreachable!("the work sent nothing and did not panic"),
-            }
-        }
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

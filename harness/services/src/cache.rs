@@ -44,11 +44,18 @@ pub(crate) fn entries(options: &Options) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (path, about) in cluster::list(&cache.join("clusters")) {
         let names: Vec<&str> = about.templates.keys().map(String::as_str).collect();
-        let what = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let what = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
         entries.push(folder(path, format!("PostgreSQL cluster, templates: {what}")));
     }
     for name in list(&cache.join("fetched")) {
-        let what = format!("fetched packages: {}", name.file_name().unwrap_or_default().to_string_lossy());
+        let what = format!(
+            "fetched packages: {}",
+            name.file_name().unwrap_or_default().to_string_lossy()
+        );
         entries.push(folder(name, what));
     }
     let index = cache.join("apt");
@@ -64,14 +71,21 @@ pub(crate) fn entries(options: &Options) -> Vec<Entry> {
             }
         }
     });
-    let volume = |name: String| Entry { path: name.into(), what: "PostgreSQL cluster, container volume".into(), bytes: None };
+    let volume = |name: String| Entry {
+        path: name.into(),
+        what: "PostgreSQL cluster, container volume".into(),
+        bytes: None,
+    };
     entries.extend(volumes.into_iter().map(volume));
     entries
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 /// Removes all that is kept on purpose: seeded clusters (container volumes too), fetched packages, the index. Waits for

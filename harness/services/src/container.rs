@@ -3,7 +3,10 @@
 use crate::kind::Kind;
 
 /// A container to be started.
-#[cfg_attr(not(feature = "containers"), expect(dead_code, reason = "only the container client reads it"))]
+#[cfg_attr(
+    not(feature = "containers"),
+    expect(dead_code, reason = "only the container client reads it")
+)]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// The server's port inside, published on a free one of this machine's loopback interface.
@@ -44,7 +47,9 @@ fn public_image(kind: Kind) -> &'static str {
 
 /// The registry's prefix takes the place of the host that an image names, or of the public registry that it implies.
 fn under_registry(image: &str, registry: Option<&str>) -> String {
-    let Some(registry) = registry else { return image.to_owned() };
+    let Some(registry) = registry else {
+        return image.to_owned();
+    };
     let path = match image.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
         _ => image,
@@ -69,9 +74,21 @@ mod tests {
 
     #[rstest]
     #[case("postgres:15-bookworm", None, "postgres:15-bookworm")]
-    #[case("postgres:15-bookworm", Some("mirror.example"), "mirror.example/postgres:15-bookworm")]
-    #[case("edoburu/pgbouncer:1.18.0", Some("mirror.example/hub/"), "mirror.example/hub/edoburu/pgbouncer:1.18.0")]
-    #[case("quay.io/coreos/etcd:v3.4.23", Some("localhost:5000"), "localhost:5000/coreos/etcd:v3.4.23")]
+    #[case(
+        "postgres:15-bookworm",
+        Some("mirror.example"),
+        "mirror.example/postgres:15-bookworm"
+    )]
+    #[case(
+        "edoburu/pgbouncer:1.18.0",
+        Some("mirror.example/hub/"),
+        "mirror.example/hub/edoburu/pgbouncer:1.18.0"
+    )]
+    #[case(
+        "quay.io/coreos/etcd:v3.4.23",
+        Some("localhost:5000"),
+        "localhost:5000/coreos/etcd:v3.4.23"
+    )]
     fn a_registry_takes_the_place_of_the_host(
         #[case] image: &str,
         #[case] registry: Option<&str>,

@@ -14,7 +14,10 @@ pub(crate) enum Daemon {}
 
 impl Daemon {
     pub(crate) async fn connect(_: &Options) -> Result<Daemon, String> {
-        Err("this program was built without a container client (feature `containers` of `services`)".to_owned())
+        Err(
+            "this program was built without a container client (feature `containers` of `services`)"
+                .to_owned(),
+        )
     }
 
     pub(crate) async fn image_id(&self, _: &str) -> Option<String> {

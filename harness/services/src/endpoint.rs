@@ -103,8 +103,19 @@ impl Endpoint {
     /// Administrator access to `database`, for the two that speak PostgreSQL's protocol.
     pub fn admin(&self, database: &str) -> Option<pgwire::Config> {
         match self {
-            Endpoint::Postgres { host, port, admin_user, admin_password, .. }
-            | Endpoint::PgBouncer { host, port, admin_user, admin_password } => Some(pgwire::Config {
+            Endpoint::Postgres {
+                host,
+                port,
+                admin_user,
+                admin_password,
+                ..
+            }
+            | Endpoint::PgBouncer {
+                host,
+                port,
+                admin_user,
+                admin_password,
+            } => Some(pgwire::Config {
                 host: host.clone(),
                 port: *port,
                 user: admin_user.clone(),
@@ -136,9 +147,13 @@ impl Endpoint {
                 Ok(said.trim_start_matches("PgBouncer ").to_owned())
             }
             Endpoint::Redis { .. } => {
-                let said = self.exchange("INFO server\r\n", "\r\nredis_mode").await.map_err(io)?;
+                let said = self
+                    .exchange("INFO server\r\n", "\r\nredis_mode")
+                    .await
+                    .map_err(io)?;
                 let line = said.lines().find_map(|line| line.strip_prefix("redis_version:"));
-                line.map(|version| version.trim().to_owned()).ok_or_else(|| first_line(&said))
+                line.map(|version| version.trim().to_owned())
+                    .ok_or_else(|| first_line(&said))
             }
             Endpoint::Etcd { .. } => {
                 let ask = |path| format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address());
@@ -147,7 +162,10 @@ impl Endpoint {
                     return Err(format!("not healthy: {}", first_line(&health)));
                 }
                 let said = self.exchange(&ask("/version"), "\0").await.map_err(io)?;
-                let version = said.split("\"etcdserver\":\"").nth(1).and_then(|rest| rest.split('"').next());
+                let version = said
+                    .split("\"etcdserver\":\"")
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next());
                 version.map(str::to_owned).ok_or_else(|| first_line(&said))
             }
         }
@@ -155,9 +173,14 @@ impl Endpoint {
 
     async fn ask_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let config = self.admin(database).ok_or("it speaks no SQL")?;
-        let mut client = Client::connect(&config).await.map_err(|error| error.to_string())?;
+        let mut client = Client::connect(&config)
+            .await
+            .map_err(|error| error.to_string())?;
         let rows = client.query(sql).await.map_err(|error| error.to_string())?;
-        rows.first().and_then(|row| row.text(0)).map(str::to_owned).ok_or_else(|| "an empty answer".to_owned())
+        rows.first()
+            .and_then(|row| row.text(0))
+            .map(str::to_owned)
+            .ok_or_else(|| "an empty answer".to_owned())
     }
 
     /// Sends a request and reads until `end` appears or the server closes, 64 KiB at most.

@@ -101,10 +101,14 @@ pub enum Error {
         user: String,
     },
     /// Root finds nobody to drop to.
-    #[error("you are root, which PostgreSQL refuses, and there is neither a user `postgres` nor `nobody` to run it as\n  next: run as an ordinary user, or type: useradd --system postgres")]
+    #[error(
+        "you are root, which PostgreSQL refuses, and there is neither a user `postgres` nor `nobody` to run it as\n  next: run as an ordinary user, or type: useradd --system postgres"
+    )]
     NobodyToBe,
     /// PgBouncer was asked for without a PostgreSQL to front.
-    #[error("PgBouncer needs a PostgreSQL to front, and none was given\n  next: start PostgreSQL first and pass its endpoint in Options::upstream")]
+    #[error(
+        "PgBouncer needs a PostgreSQL to front, and none was given\n  next: start PostgreSQL first and pass its endpoint in Options::upstream"
+    )]
     NoUpstream,
     /// A server cannot be left running.
     #[error("{} was started to end with this process and cannot be left running\n  next: start it with Options::detached", .kind.title())]
@@ -137,19 +141,31 @@ impl Error {
         if source.kind() == io::ErrorKind::StorageFull {
             return Error::no_space("the data folder", path, 0);
         }
-        Error::Folder { path: path.to_path_buf(), action, source }
+        Error::Folder {
+            path: path.to_path_buf(),
+            action,
+            source,
+        }
     }
 
     /// The disk that holds `folder` is full.
     pub(crate) fn no_space(what: &str, folder: &Path, needed: u64) -> Error {
         let free = crate::folder::free_bytes(folder).unwrap_or(0);
-        Error::NoSpace { what: what.to_owned(), folder: folder.to_path_buf(), free, needed }
+        Error::NoSpace {
+            what: what.to_owned(),
+            folder: folder.to_path_buf(),
+            free,
+            needed,
+        }
     }
 
     /// Whether another way may do better: trouble with one program or image is, trouble with the seed or the disk is
     /// not.
     pub(crate) fn another_way_may_help(&self) -> bool {
-        matches!(self, Error::Unavailable { .. } | Error::Died { .. } | Error::Silent { .. })
+        matches!(
+            self,
+            Error::Unavailable { .. } | Error::Died { .. } | Error::Silent { .. }
+        )
     }
 }
 

@@ -22,6 +22,9 @@ use crate::{Error, folder};
 /// Name under which a finished folder of unpacked packages says what it holds.
 const LIST: &str = ".packages";
 
+/// Where the distributions' PostgreSQL reads time zones, wherever it lies itself.
+const ZONES: &str = "/usr/share/zoneinfo";
+
 /// The program of `kind` from the cache, or fetched into it.
 ///
 /// # Errors
@@ -34,12 +37,24 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     if let Ok(program) = unpacked(kind, &target) {
         return Ok(Ok(program));
     }
+    if kind == Kind::Postgres && !Path::new(ZONES).is_dir() {
+        // The distributions build the path into the program, and drivers ask for `UTC` by name.
+        return Ok(Err(format!(
+            "PostgreSQL needs the time zones in {ZONES}; type `sudo apt-get install tzdata`"
+        )));
+    }
     let client = match Client::find(options) {
         Ok(client) => client,
         Err(reason) => return Ok(Err(reason)),
     };
-    options.say(format!("fetching {} packages from the distribution, once", kind.title()));
-    let packages = match client.resolve(kind).or_else(|_| client.update().and_then(|()| client.resolve(kind))) {
+    options.say(format!(
+        "fetching {} packages from the distribution, once",
+        kind.title()
+    ));
+    let packages = match client
+        .resolve(kind)
+        .or_else(|_| client.update().and_then(|()| client.resolve(kind)))
+    {
         Ok(packages) => packages,
         Err(reason) => return Ok(Err(reason)),
     };
@@ -54,7 +69,10 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     fs::write(building.join(LIST), list).map_err(|source| Error::folder(&building, "write to", source))?;
     if let Err(reason) = unpacked(kind, &building) {
         let _ = clean(&reason);
-        return Ok(Err(format!("the packages {} do not run here: {reason}", packages.join(", "))));
+        return Ok(Err(format!(
+            "the packages {} do not run here: {reason}",
+            packages.join(", ")
+        )));
     }
     folder::remove(&target).map_err(|source| Error::folder(&target, "replace", source))?;
     fs::rename(&building, &target).map_err(|source| Error::folder(&target, "make", source))?;
@@ -73,16 +91,22 @@ pub(crate) fn unpacked(kind: Kind, root: &Path) -> Result<Program, String> {
     // `lib` itself and the folders per architecture, as in lib/x86_64-linux-gnu.
     let bases = [root.join("usr/lib"), root.join("lib")];
     let architectures = bases.iter().flat_map(|base| list(base)).filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-gnu"))
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().contains("-linux-gnu"))
     });
     let libraries: Vec<PathBuf> = architectures.collect();
-    let path = folders.into_iter().map(|folder| folder.join(kind.program())).find(|path| path.is_file());
+    let path = folders
+        .into_iter()
+        .map(|folder| folder.join(kind.program()))
+        .find(|path| path.is_file());
     let path = path.ok_or_else(|| format!("no `{}` in {}", kind.program(), root.display()))?;
     Program::inspect(path, libraries)
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
 }
 
 /// The distribution's package client with a state folder of its own.
@@ -103,8 +127,16 @@ impl<'a> Client<'a> {
             options.search.program(name).ok_or(reason)
         };
         let (get, cache, deb) = (program("apt-get")?, program("apt-cache")?, program("dpkg-deb")?);
-        let client = Client { get, cache, deb, home: options.cache_dir.join("apt"), options };
-        client.copy_index().map_err(|error| format!("cannot prepare {}: {error}", client.home.display()))?;
+        let client = Client {
+            get,
+            cache,
+            deb,
+            home: options.cache_dir.join("apt"),
+            options,
+        };
+        client
+            .copy_index()
+            .map_err(|error| format!("cannot prepare {}: {error}", client.home.display()))?;
         Ok(client)
     }
 
@@ -114,7 +146,9 @@ impl<'a> Client<'a> {
         fs::create_dir_all(ours.join("partial"))?;
         fs::create_dir_all(self.home.join("cache/archives/partial"))?;
         for path in list(system).iter().filter(|path| path.is_file()) {
-            let Some(name) = path.file_name().filter(|name| *name != "lock") else { continue };
+            let Some(name) = path.file_name().filter(|name| *name != "lock") else {
+                continue;
+            };
             let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
             if modified(path) > modified(&ours.join(name)) {
                 // Unreadable parts belong to sources that a plain user may not see.
@@ -142,31 +176,51 @@ impl<'a> Client<'a> {
             // The client would drop to a user who cannot write to our folder.
             command.args(["-o", "APT::Sandbox::User=root"]);
         }
-        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        command
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 
     fn run(&self, mut command: Command) -> Result<String, String> {
-        let words: Vec<_> = command.get_args().skip_while(|word| *word == "-o" || word.to_string_lossy().contains('=')).collect();
+        let words: Vec<_> = command
+            .get_args()
+            .skip_while(|word| *word == "-o" || word.to_string_lossy().contains('='))
+            .collect();
         let name = command.get_program().to_string_lossy().into_owned();
-        let shown = format!("{name} {}", words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
+        let shown = format!(
+            "{name} {}",
+            words
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
         let output = command.output().map_err(|error| format!("{shown}: {error}"))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().filter(|line| !line.trim().is_empty()).take(4).collect::<Vec<_>>().join("; ");
+        let said = said
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .take(4)
+            .collect::<Vec<_>>()
+            .join("; ");
         Err(format!("`{shown}` says: {said}"))
     }
 
     /// Brings our index up to date. Some of the machine's sources may be out of reach without harm, so the client's
     /// exit code does not decide; whether the package is found afterwards does.
     fn update(&self) -> Result<(), String> {
-        self.options.say("asking the distribution's mirrors for their index of packages");
+        self.options
+            .say("asking the distribution's mirrors for their index of packages");
         let mut command = self.command(&self.get);
         command.args(["-qq", "update"]);
         self.run(command).map(drop).or_else(|reason| {
-            let any = list(&self.home.join("state/lists")).iter().any(|path| path.to_string_lossy().contains("_Packages"));
+            let any = list(&self.home.join("state/lists"))
+                .iter()
+                .any(|path| path.to_string_lossy().contains("_Packages"));
             if any { Ok(()) } else { Err(reason) }
         })
     }
@@ -185,7 +239,15 @@ impl<'a> Client<'a> {
                 name => vec![name.to_owned()],
             };
             let mut command = self.command(&self.get);
-            command.args(["-qq", "--simulate", "--no-install-recommends", "install", "--reinstall"]).args(&names);
+            command
+                .args([
+                    "-qq",
+                    "--simulate",
+                    "--no-install-recommends",
+                    "install",
+                    "--reinstall",
+                ])
+                .args(&names);
             match self.run(command) {
                 Ok(plan) => return Ok(wanted(&plan, &names)),
                 Err(reason) => reasons.push(reason),
@@ -199,7 +261,12 @@ impl<'a> Client<'a> {
         let mut command = self.command(&self.cache);
         command.args(["depends", "postgresql"]);
         let said = self.run(command).ok()?;
-        said.lines().find_map(|line| line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("postgresql-")))
+        said.lines()
+            .find_map(|line| {
+                line.trim()
+                    .strip_prefix("Depends: ")
+                    .filter(|name| name.starts_with("postgresql-"))
+            })
             .map(str::to_owned)
     }
 
@@ -209,7 +276,10 @@ impl<'a> Client<'a> {
         fs::create_dir_all(&debs).map_err(|error| format!("cannot make {}: {error}", debs.display()))?;
         let download = || {
             let mut command = self.command(&self.get);
-            command.current_dir(&debs).args(["-qq", "download"]).args(packages);
+            command
+                .current_dir(&debs)
+                .args(["-qq", "download"])
+                .args(packages);
             self.run(command)
         };
         // An index that names versions which the mirror has dropped since is too old.
@@ -232,15 +302,29 @@ fn wanted(plan: &str, asked: &[String]) -> Vec<String> {
         let name = rest.split(' ').next()?;
         let version = rest.split('(').nth(1)?.split(' ').next()?;
         let plain = name.split(':').next()?;
-        let library = plain.starts_with("lib") && !UNUSED_LIBRARIES.iter().any(|part| plain.contains(part));
-        (library || plain == "tzdata" || asked.iter().any(|asked| asked == plain)).then(|| format!("{name}={version}"))
+        let library = plain.starts_with("lib") && !unused(plain);
+        (library || asked.iter().any(|asked| asked == plain)).then(|| format!("{name}={version}"))
     };
     plan.lines().filter_map(install).collect()
 }
 
-/// Parts of the names of libraries that these servers do not load: the C library has to be the system's own, the JIT is
-/// off, and the rest belongs to Perl, to headers and to programs around.
-const UNUSED_LIBRARIES: &[&str] = &["libc6", "libc-", "llvm", "perl", "-dev", "libgdbm", "libjson", "libio-", "libcommon"];
+/// Whether a library is one that these servers do not load: the C library has to be the system's own, the JIT is off,
+/// and the rest belongs to Perl, to headers and to programs around.
+fn unused(library: &str) -> bool {
+    let start = [
+        "libc6",
+        "libc-bin",
+        "libc-dev",
+        "libc-l10n",
+        "libllvm",
+        "libperl",
+        "libgdbm",
+        "libjson-perl",
+    ];
+    start.iter().any(|start| library.starts_with(start))
+        || library.ends_with("-dev")
+        || library.ends_with("-perl")
+}
 
 #[cfg(test)]
 mod tests {
@@ -248,6 +332,9 @@ mod tests {
 
     const PLAN: &str = "\
 Inst libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
+Inst libc-ares2 (1.18.1-3 Debian:12.11/stable [amd64])
+Inst libpq-dev (15.13-0 Debian:12.11/stable [amd64])
+Inst libjson-perl (4.10000-1 Debian:12.11/stable [all])
 Inst libc6 [2.36-9] (2.36-10 Debian-Security:12/stable-security [amd64])
 Inst libllvm14 (1:14.0.6-12 Debian:12.11/stable [amd64])
 Inst libperl5.36 (5.36.0-7+deb12u2 Debian:12.11/stable [amd64])
@@ -263,15 +350,28 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
         let fetched = wanted(PLAN, &asked);
         assert_eq!(
             fetched,
-            ["libjemalloc2=5.3.0-1", "redis-tools=5:7.0.15-1~deb12u4", "redis-server=5:7.0.15-1~deb12u4"]
+            [
+                "libjemalloc2=5.3.0-1",
+                "libc-ares2=1.18.1-3",
+                "redis-tools=5:7.0.15-1~deb12u4",
+                "redis-server=5:7.0.15-1~deb12u4"
+            ]
         );
     }
 
     #[test]
     fn a_folder_without_its_list_is_unfinished() {
         let root = tempfile::tempdir().unwrap();
-        assert!(unpacked(Kind::Redis, root.path()).unwrap_err().contains("nothing fetched"));
+        assert!(
+            unpacked(Kind::Redis, root.path())
+                .unwrap_err()
+                .contains("nothing fetched")
+        );
         fs::write(root.path().join(LIST), "").unwrap();
-        assert!(unpacked(Kind::Redis, root.path()).unwrap_err().contains("no `redis-server`"));
+        assert!(
+            unpacked(Kind::Redis, root.path())
+                .unwrap_err()
+                .contains("no `redis-server`")
+        );
     }
 }

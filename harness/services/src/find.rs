@@ -44,9 +44,19 @@ pub(crate) struct Program {
 impl Program {
     /// Looks at a file: it has to run and to say its version.
     pub(crate) fn inspect(path: PathBuf, libraries: Vec<PathBuf>) -> Result<Program, String> {
-        let mut program = Program { path, version: String::new(), libraries };
-        let output = program.command("").arg("--version").output().map_err(|error| error.to_string())?;
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let mut program = Program {
+            path,
+            version: String::new(),
+            libraries,
+        };
+        let output = program
+            .command("")
+            .arg("--version")
+            .output()
+            .map_err(|error| error.to_string())?;
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
         match version_in(&said) {
             Some(version) if output.status.success() => program.version = version,
             _ => return Err(format!("{} --version: {}", program.path.display(), said.trim())),
@@ -56,11 +66,19 @@ impl Program {
 
     /// A command of this program, or of one beside it when `sibling` is not empty, with its libraries.
     pub(crate) fn command(&self, sibling: &str) -> Command {
-        let path = if sibling.is_empty() { self.path.clone() } else { self.path.with_file_name(sibling) };
+        let path = if sibling.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.with_file_name(sibling)
+        };
         let mut command = Command::new(path);
         if !self.libraries.is_empty() {
             let known = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-            let all = self.libraries.iter().cloned().chain(std::env::split_paths(&known));
+            let all = self
+                .libraries
+                .iter()
+                .cloned()
+                .chain(std::env::split_paths(&known));
             let joined = std::env::join_paths(all.filter(|folder| !folder.as_os_str().is_empty()));
             command.env("LD_LIBRARY_PATH", joined.unwrap_or_else(|_| OsString::new()));
         }
@@ -69,7 +87,11 @@ impl Program {
 
     /// The major version, 0 when there is none.
     pub(crate) fn major(&self) -> u32 {
-        self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+        self.version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -107,26 +129,50 @@ pub(crate) fn installed(kind: Kind, search: &Search) -> Result<Program, String> 
     }
     // PostgreSQL before 13 lacks what the probes read.
     found.retain(|program| kind != Kind::Postgres || program.major() >= 13);
-    let choice = found.into_iter().max_by_key(|program| (program.major() == POSTGRES_MAJOR, program.major()));
+    let choice = found
+        .into_iter()
+        .max_by_key(|program| (program.major() == POSTGRES_MAJOR, program.major()));
     choice.ok_or_else(|| {
-        let usual = if search.usual_folders { " and in the usual folders" } else { "" };
-        let path = search.folders().iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(":");
+        let usual = if search.usual_folders {
+            " and in the usual folders"
+        } else {
+            ""
+        };
+        let path = search
+            .folders()
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect::<Vec<_>>()
+            .join(":");
         let mut reason = format!("no `{}` on PATH ({path}){usual}", kind.program());
-        wanting.iter().for_each(|line| reason.push_str(&format!("\n{line}")));
+        wanting
+            .iter()
+            .for_each(|line| reason.push_str(&format!("\n{line}")));
         reason
     })
 }
 
 /// The folders that a pattern with one `*` stands for, in order of their names.
 fn expand(pattern: &str) -> Vec<PathBuf> {
-    let Some((before, after)) = pattern.split_once('*') else { return vec![PathBuf::from(pattern)] };
+    let Some((before, after)) = pattern.split_once('*') else {
+        return vec![PathBuf::from(pattern)];
+    };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
-    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
-    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let Ok(entries) = fs::read_dir(parent) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.retain(|name| name.starts_with(prefix));
     names.sort();
     let after = after.trim_start_matches('/');
-    names.iter().map(|name| Path::new(parent).join(name).join(after)).filter(|folder| folder.is_dir()).collect()
+    names
+        .iter()
+        .map(|name| Path::new(parent).join(name).join(after))
+        .filter(|folder| folder.is_dir())
+        .collect()
 }
 
 /// The first word with digits and a dot in what `--version` printed: each of the four says it differently.
@@ -134,7 +180,9 @@ fn version_in(said: &str) -> Option<String> {
     let word = |word: &str| {
         let from = word.find(|c: char| c.is_ascii_digit())?;
         let rest = &word[from..];
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let version = rest[..end].trim_end_matches('.');
         // A pre-release says `18beta1`.
         (version.contains('.') || end < rest.len()).then(|| version.to_owned())
@@ -151,7 +199,10 @@ mod tests {
     #[rstest]
     #[case("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", Some("15.18"))]
     #[case("postgres (PostgreSQL) 18beta1", Some("18"))]
-    #[case("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", Some("7.0.15"))]
+    #[case(
+        "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64",
+        Some("7.0.15")
+    )]
     #[case("PgBouncer 1.18.0\nlibevent 2.1.12-stable", Some("1.18.0"))]
     #[case("etcd Version: 3.4.23\nGit SHA: Not provided", Some("3.4.23"))]
     #[case("error while loading shared libraries", None)]
@@ -167,7 +218,11 @@ mod tests {
 
     fn search(folders: &[&Path]) -> Search {
         let path = Some(std::env::join_paths(folders).unwrap());
-        Search { path, usual_folders: false, ..Search::default() }
+        Search {
+            path,
+            usual_folders: false,
+            ..Search::default()
+        }
     }
 
     #[test]
@@ -180,7 +235,12 @@ mod tests {
         }
         let all: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
         assert_eq!(installed(Kind::Postgres, &search(&all)).unwrap().version, "15.18");
-        assert_eq!(installed(Kind::Postgres, &search(&[&folders[0], &folders[2]])).unwrap().version, "17.2");
+        assert_eq!(
+            installed(Kind::Postgres, &search(&[&folders[0], &folders[2]]))
+                .unwrap()
+                .version,
+            "17.2"
+        );
         assert!(installed(Kind::Postgres, &search(&[&folders[3]])).is_err());
     }
 
@@ -193,7 +253,10 @@ mod tests {
         assert!(reason.contains("lacks initdb"), "{reason}");
         program(&folder, "redis-server", "");
         let reason = installed(Kind::Redis, &search(&[&folder])).unwrap_err();
-        assert!(reason.contains("--version") && reason.contains("no `redis-server` on PATH"), "{reason}");
+        assert!(
+            reason.contains("--version") && reason.contains("no `redis-server` on PATH"),
+            "{reason}"
+        );
         let reason = installed(Kind::Etcd, &search(&[&folder])).unwrap_err();
         assert!(reason.contains(&folder.display().to_string()), "{reason}");
     }
@@ -205,6 +268,9 @@ mod tests {
             fs::create_dir_all(root.path().join(name)).unwrap();
         }
         let pattern = format!("{}/pg-*/bin", root.path().display());
-        assert_eq!(expand(&pattern), [root.path().join("pg-15/bin"), root.path().join("pg-16/bin")]);
+        assert_eq!(
+            expand(&pattern),
+            [root.path().join("pg-15/bin"), root.path().join("pg-16/bin")]
+        );
     }
 }

@@ -31,11 +31,15 @@ pub(crate) fn copy(from: &Path, to: &Path, runner: &Runner) -> io::Result<u64> {
 
 /// The bytes of all files in a folder, or of one file; 0 when it is not there.
 pub(crate) fn bytes(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return 0;
+    };
     if !meta.is_dir() {
         return meta.len();
     }
-    fs::read_dir(path).map(|entries| entries.flatten().map(|entry| bytes(&entry.path())).sum()).unwrap_or(0)
+    fs::read_dir(path)
+        .map(|entries| entries.flatten().map(|entry| bytes(&entry.path())).sum())
+        .unwrap_or(0)
 }
 
 /// Free bytes for us on the disk that holds `path`, or will hold it.
@@ -76,7 +80,10 @@ mod tests {
 
         assert_eq!(copy(&from, &to, &Runner::Same).unwrap(), 12);
         assert_eq!(fs::read_to_string(to.join("link")).unwrap(), "twelve bytes");
-        assert_eq!(fs::metadata(to.join("inner/file")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(to.join("inner/file")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(bytes(&to) >= 12 && free_bytes(&to.join("not/yet")).unwrap() > 0);
         remove(&to).unwrap();
         remove(&to).unwrap();

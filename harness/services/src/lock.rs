@@ -18,7 +18,8 @@ impl Lock {
         let file = open(folder)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             options.say(format!("waiting for another run that {who}"));
-            file.lock().map_err(|source| Error::folder(folder, "lock", source))?;
+            file.lock()
+                .map_err(|source| Error::folder(folder, "lock", source))?;
         }
         Ok(Lock { _file: file })
     }
@@ -28,7 +29,8 @@ impl Lock {
         let file = open(folder)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
             options.say(format!("waiting for another run that {who}"));
-            file.lock_shared().map_err(|source| Error::folder(folder, "lock", source))?;
+            file.lock_shared()
+                .map_err(|source| Error::folder(folder, "lock", source))?;
         }
         Ok(Lock { _file: file })
     }
@@ -38,7 +40,11 @@ fn open(folder: &Path) -> Result<File, Error> {
     let path = folder.join(".lock");
     let open = || {
         fs::create_dir_all(folder)?;
-        File::options().create(true).truncate(false).write(true).open(&path)
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
     };
     open().map_err(|source| Error::folder(&path, "open", source))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nix::unistd::Uid;
 
 use crate::endpoint::Endpoint;
+use crate::folder;
 use crate::kind::Mode;
 use crate::owner::Owner;
 
@@ -23,8 +24,9 @@ pub struct Options {
     /// `war-stories` in the user's cache folder (for root `/var/cache`, because the servers drop root and must be able
     /// to enter it).
     pub cache_dir: PathBuf,
-    /// Where the servers' temporary data go, each in a folder of its own that is removed at the end. By default beside
-    /// the cache, so that a copy of a cached cluster can share its blocks.
+    /// Where the servers' temporary data go, each in a folder of its own that is removed at the end. By default in
+    /// memory where there is plenty of it (a cluster has a thousand small files, and disks differ by a factor of ten in
+    /// making them), else beside the cache.
     pub run_dir: PathBuf,
     /// Takes progress lines; by default nobody.
     pub say: Say,
@@ -58,20 +60,34 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Search {
-        Search { path: None, installed: true, usual_folders: true, daemon: None }
+        Search {
+            path: None,
+            installed: true,
+            usual_folders: true,
+            daemon: None,
+        }
     }
 }
 
 impl Search {
     /// The folders of `PATH`.
     pub(crate) fn folders(&self) -> Vec<PathBuf> {
-        let path = self.path.clone().or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-        std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()
+        let path = self
+            .path
+            .clone()
+            .or_else(|| std::env::var_os("PATH"))
+            .unwrap_or_default();
+        std::env::split_paths(&path)
+            .filter(|folder| folder.is_absolute())
+            .collect()
     }
 
     /// A program of the system, by its name, on `PATH` alone.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
-        self.folders().into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
+        self.folders()
+            .into_iter()
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
     }
 }
 
@@ -87,7 +103,9 @@ impl Options {
         let cache_dir = cache_dir.into();
         Options {
             mode: Mode::Auto,
-            run_dir: cache_dir.join("runs").join(Owner::this().to_string()),
+            run_dir: memory()
+                .unwrap_or_else(|| cache_dir.join("runs"))
+                .join(format!("war-stories-{}", Owner::this())),
             cache_dir,
             say: Arc::new(|_| {}),
             max_connections: 100,
@@ -116,8 +134,22 @@ impl fmt::Debug for Options {
     }
 }
 
+/// A file system in memory with room for some databases, on a machine that can spare it.
+fn memory() -> Option<PathBuf> {
+    const GIB: u64 = 1 << 30;
+    let shared = PathBuf::from("/dev/shm");
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let available = line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024;
+    (available >= 4 * GIB && folder::free_bytes(&shared)? >= 2 * GIB).then_some(shared)
+}
+
 fn default_cache() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     if let Some(folder) = absolute("WAR_STORIES_CACHE") {
         return folder;
     }
@@ -126,7 +158,11 @@ fn default_cache() -> PathBuf {
             return Some(PathBuf::from("/var/cache"));
         }
         let home = absolute("HOME")?;
-        Some(home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+        Some(home.join(if cfg!(target_os = "macos") {
+            "Library/Caches"
+        } else {
+            ".cache"
+        }))
     });
     match user {
         Some(folder) => folder.join("war-stories"),

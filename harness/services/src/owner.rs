@@ -35,13 +35,21 @@ impl Owner {
         static THIS: OnceLock<Owner> = OnceLock::new();
         THIS.get_or_init(|| {
             let pid = std::process::id();
-            Owner::of(pid).unwrap_or_else(|| Owner { pid, started: "unknown".into(), place: place() })
+            Owner::of(pid).unwrap_or_else(|| Owner {
+                pid,
+                started: "unknown".into(),
+                place: place(),
+            })
         })
     }
 
     /// The process that has this number now; `None` when there is none, or only a zombie.
     pub fn of(pid: u32) -> Option<Owner> {
-        Some(Owner { pid, started: started(pid)?, place: place() })
+        Some(Owner {
+            pid,
+            started: started(pid)?,
+            place: place(),
+        })
     }
 
     /// Whether it still runs.
@@ -74,7 +82,11 @@ impl FromStr for Owner {
             return Err(());
         };
         let pid = pid.parse().map_err(|_| ())?;
-        Ok(Owner { pid, started: started.to_owned(), place: place.to_owned() })
+        Ok(Owner {
+            pid,
+            started: started.to_owned(),
+            place: place.to_owned(),
+        })
     }
 }
 
@@ -95,7 +107,9 @@ fn started(pid: u32) -> Option<String> {
 
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<String> {
-    let ps = std::process::Command::new("ps").args(["-o", "stat=,lstart=", "-p", &pid.to_string()]).output();
+    let ps = std::process::Command::new("ps")
+        .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
+        .output();
     let line = String::from_utf8(ps.ok()?.stdout).ok()?;
     let (state, since) = line.trim().split_once(char::is_whitespace)?;
     let since: String = since.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -104,7 +118,9 @@ fn started(pid: u32) -> Option<String> {
 
 fn place() -> String {
     let mut hash = DefaultHasher::new();
-    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().hash(&mut hash);
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .hash(&mut hash);
     std::fs::read_link("/proc/self/ns/pid").ok().hash(&mut hash);
     format!("{:08x}", hash.finish() as u32)
 }

@@ -36,7 +36,9 @@ impl Front {
 
     /// Address of the PostgreSQL as a container sees it; `None` when it is a process of this machine.
     pub(crate) fn inside(&self) -> Option<(String, u16)> {
-        let Endpoint::Postgres { inside, .. } = &self.upstream else { return None };
+        let Endpoint::Postgres { inside, .. } = &self.upstream else {
+            return None;
+        };
         let (host, port) = inside.as_deref()?.rsplit_once(':')?;
         Some((host.to_owned(), port.parse().ok()?))
     }
@@ -44,7 +46,10 @@ impl Front {
     /// Writes the files for a process and makes its command.
     pub(crate) fn command(&self, program: &Program, data: &Path, runner: &Runner, port: u16) -> Command {
         let upstream = (self.upstream.host().to_owned(), self.upstream.port());
-        let files = [(CONFIG, self.config(data, "127.0.0.1", port, &upstream)), (USERS, self.users())];
+        let files = [
+            (CONFIG, self.config(data, "127.0.0.1", port, &upstream)),
+            (USERS, self.users()),
+        ];
         for (name, text) in files {
             // What cannot be written is told by PgBouncer, which reads it at once.
             let _ = fs::write(data.join(name), text).and_then(|()| runner.own(&data.join(name)));
@@ -57,15 +62,28 @@ impl Front {
     pub(crate) fn plan(&self, upstream: &(String, u16)) -> Plan {
         let home = Path::new("/etc/pgbouncer");
         let files = vec![
-            (format!("/etc/pgbouncer/{CONFIG}"), self.config(home, "0.0.0.0", 6432, upstream)),
+            (
+                format!("/etc/pgbouncer/{CONFIG}"),
+                self.config(home, "0.0.0.0", 6432, upstream),
+            ),
             (format!("/etc/pgbouncer/{USERS}"), self.users()),
         ];
-        let command = vec!["/usr/bin/pgbouncer".to_owned(), format!("/etc/pgbouncer/{CONFIG}")];
-        Plan { port: 6432, command, files, ..Plan::default() }
+        let command = vec![
+            "/usr/bin/pgbouncer".to_owned(),
+            format!("/etc/pgbouncer/{CONFIG}"),
+        ];
+        Plan {
+            port: 6432,
+            command,
+            files,
+            ..Plan::default()
+        }
     }
 
     pub(crate) fn endpoint(&self, port: u16) -> Endpoint {
-        let Some(admin) = self.upstream.admin("") else { unreachable!("checked in `new`") };
+        let Some(admin) = self.upstream.admin("") else {
+            unreachable!("checked in `new`")
+        };
         Endpoint::PgBouncer {
             host: "127.0.0.1".to_owned(),
             port,
@@ -77,7 +95,9 @@ impl Front {
     /// `ignore_startup_parameters` stays empty on purpose: that drivers send parameters which PgBouncer refuses is part
     /// of what scenarios show. `auth_type = plain` takes clear text from the client and compares it with the hash.
     fn config(&self, home: &Path, address: &str, port: u16, (host, upstream): &(String, u16)) -> String {
-        let Some(admin) = self.upstream.admin("") else { unreachable!("checked in `new`") };
+        let Some(admin) = self.upstream.admin("") else {
+            unreachable!("checked in `new`")
+        };
         format!(
             "[databases]\n\
              * = host={host} port={upstream}\n\
@@ -106,7 +126,13 @@ impl Front {
     }
 
     fn users(&self) -> String {
-        let Some(admin) = self.upstream.admin("") else { unreachable!("checked in `new`") };
-        format!("{} {}\n", secret::quoted(&admin.user), secret::quoted(&admin.password))
+        let Some(admin) = self.upstream.admin("") else {
+            unreachable!("checked in `new`")
+        };
+        format!(
+            "{} {}\n",
+            secret::quoted(&admin.user),
+            secret::quoted(&admin.password)
+        )
     }
 }

@@ -36,6 +36,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("deadlock_timeout", "1s"),
     ("fsync", "off"),
     ("shared_buffers", "128MB"),
+    // In the data folder, where it goes with the rest: a killed server leaves its POSIX segments behind for ever.
+    ("dynamic_shared_memory_type", "mmap"),
     // A clear-text password is compared with an MD5 hash in microseconds, with a SCRAM one in milliseconds.
     ("password_encryption", "md5"),
     ("timezone", "UTC"),
@@ -47,8 +49,12 @@ const SETTINGS: &[(&str, &str)] = &[
 /// All settings in the form `name=value`, in the order in which they are to be given: later ones win.
 pub(crate) fn settings(options: &Options) -> Vec<String> {
     let connections = ("max_connections".to_owned(), options.max_connections.to_string());
-    let built_in = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let all = built_in.chain([connections]).chain(options.postgres_settings.iter().cloned());
+    let built_in = SETTINGS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let all = built_in
+        .chain([connections])
+        .chain(options.postgres_settings.iter().cloned());
     all.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
@@ -59,7 +65,12 @@ pub(crate) fn command(program: &Program, data: &Path, port: u16, options: &Optio
     for setting in settings(options) {
         command.args(["-c", &setting]);
     }
-    command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+    command.args([
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_directories=",
+    ]);
     command
 }
 
@@ -90,8 +101,13 @@ pub(crate) async fn start(
         let record = Record::open(crate::Kind::Postgres, options, runner)?;
         let data = record.data.join("data");
         let copied = background::blocking(|| {
-            running::expect_space("a copy of the database cluster", &record.data, cached.bytes + (32 << 20))?;
-            folder::copy(&cached.data(), &data, runner).map_err(|source| Error::folder(&data, "copy a cluster to", source))
+            running::expect_space(
+                "a copy of the database cluster",
+                &record.data,
+                cached.bytes + (32 << 20),
+            )?;
+            folder::copy(&cached.data(), &data, runner)
+                .map_err(|source| Error::folder(&data, "copy a cluster to", source))
         });
         if let Err(error) = copied {
             record.close();
@@ -100,7 +116,10 @@ pub(crate) async fn start(
         // From here on the cached cluster may be replaced by others.
         let cached = cached.unlock();
         let command = |port| command(program, &data, port, options);
-        let started = Running::start(record, options, runner, command, |port| endpoint(port, &cached.password)).await;
+        let started = Running::start(record, options, runner, command, |port| {
+            endpoint(port, &cached.password)
+        })
+        .await;
         let open = match started {
             Ok((running, endpoint, version)) => match open(endpoint, seeds).await {
                 Ok(endpoint) => Ok((running, endpoint, version)),
@@ -121,7 +140,10 @@ pub(crate) async fn start(
 
 /// Whether a failed start may be the cached cluster's fault.
 fn suspicious(error: &Error) -> bool {
-    matches!(error, Error::Died { .. } | Error::Silent { .. } | Error::Gone { .. })
+    matches!(
+        error,
+        Error::Died { .. } | Error::Silent { .. } | Error::Gone { .. }
+    )
 }
 
 /// Prepares a started server for its run: a password of its own, no statistics of the seeding, and a look at whether
@@ -129,24 +151,49 @@ fn suspicious(error: &Error) -> bool {
 pub(crate) async fn open(endpoint: Endpoint, seeds: &[PostgresSeed]) -> Result<Endpoint, Error> {
     let fresh = secret::password();
     let address = endpoint.address();
-    let gone = |reason: String| Error::Gone { kind: crate::Kind::Postgres, address: address.clone(), reason };
-    let Some(config) = endpoint.admin("postgres") else { unreachable!("it is PostgreSQL") };
-    let mut client = Client::connect(&config).await.map_err(|error| gone(error.to_string()))?;
+    let gone = |reason: String| Error::Gone {
+        kind: crate::Kind::Postgres,
+        address: address.clone(),
+        reason,
+    };
+    let Some(config) = endpoint.admin("postgres") else {
+        unreachable!("it is PostgreSQL")
+    };
+    let mut client = Client::connect(&config)
+        .await
+        .map_err(|error| gone(error.to_string()))?;
     let sql = format!(
         "ALTER ROLE {SUPERUSER} PASSWORD '{fresh}'; \
          SELECT pg_stat_statements_reset(); \
          SELECT current_setting('server_version_num') AS version, \
                 array_to_string(array(SELECT datname FROM pg_database WHERE datistemplate), ' ') AS templates"
     );
-    let rows = client.query(&sql).await.map_err(|error| gone(error.to_string()))?;
-    let answer = |column: &str| rows.iter().find_map(|row| row.get(column)).unwrap_or_default().to_owned();
+    let rows = client
+        .query(&sql)
+        .await
+        .map_err(|error| gone(error.to_string()))?;
+    let answer = |column: &str| {
+        rows.iter()
+            .find_map(|row| row.get(column))
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (version, there) = (answer("version"), answer("templates"));
     let _ = client.close().await;
-    if let Some(seed) = seeds.iter().find(|seed| !there.split(' ').any(|name| name == seed.name)) {
+    if let Some(seed) = seeds
+        .iter()
+        .find(|seed| !there.split(' ').any(|name| name == seed.name))
+    {
         return Err(gone(format!("template `{}` is not in it", seed.name)));
     }
     match endpoint {
-        Endpoint::Postgres { host, port, admin_user, inside, .. } => Ok(Endpoint::Postgres {
+        Endpoint::Postgres {
+            host,
+            port,
+            admin_user,
+            inside,
+            ..
+        } => Ok(Endpoint::Postgres {
             host,
             port,
             admin_user,

@@ -10,8 +10,8 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 
-pub use nix::sys::signal::Signal;
 use nix::sys::signal;
+pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 /// Spawns `command` in a process group of its own, so that Ctrl-C in a terminal does not reach it, and so that it gets
@@ -35,12 +35,19 @@ pub fn spawn(mut command: Command, on_parent_death: Signal) -> io::Result<Child>
                 let _ = job.reply.send(job.command.spawn());
             }
         };
-        thread::Builder::new().name("spawner".into()).spawn(work).expect("a thread can be started");
+        thread::Builder::new()
+            .name("spawner".into())
+            .spawn(work)
+            .expect("a thread can be started");
         Mutex::new(jobs)
     });
     let (reply, answer) = mpsc::channel();
     let gone = || io::Error::other("the spawning thread is gone");
-    spawner.lock().map_err(|_| gone())?.send(Job { command, reply }).map_err(|_| gone())?;
+    spawner
+        .lock()
+        .map_err(|_| gone())?
+        .send(Job { command, reply })
+        .map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
 }
 
@@ -62,7 +69,10 @@ pub fn end_with_parent(command: &mut Command, signal: Signal) {
         let _ = (signal, parent);
         Ok(())
     };
-    #[expect(unsafe_code, reason = "a parent-death signal can only be asked for between fork and exec")]
+    #[expect(
+        unsafe_code,
+        reason = "a parent-death signal can only be asked for between fork and exec"
+    )]
     // SAFETY: the hook runs in the forked child, where only async-signal-safe calls are allowed: it makes two system
     // calls (prctl, getppid), touches captured integers only, and neither allocates nor takes a lock.
     unsafe {
@@ -70,7 +80,7 @@ pub fn end_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
-/// Makes `command` start in a process group of its own, without core dumps in anybody's way.
+/// Makes `command` start in a process group of its own: a terminal's Ctrl-C does not reach it.
 pub fn in_own_group(command: &mut Command) {
     command.process_group(0);
 }
@@ -89,7 +99,10 @@ pub fn at_exit(job: fn()) {
     static JOBS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
     extern "C" fn run() {
-        let jobs = JOBS.lock().map(|mut jobs| std::mem::take(&mut *jobs)).unwrap_or_default();
+        let jobs = JOBS
+            .lock()
+            .map(|mut jobs| std::mem::take(&mut *jobs))
+            .unwrap_or_default();
         for job in jobs {
             let _ = thread::spawn(job).join();
         }

@@ -27,7 +27,6 @@ pub(crate) struct Record {
     /// The container's number, when it is one.
     pub(crate) container: Option<String>,
     /// Where this is written.
-    #[serde(skip)]
     pub(crate) file: PathBuf,
 }
 
@@ -44,7 +43,15 @@ impl Record {
         for folder in [&folder, &options.run_dir] {
             fs::create_dir_all(folder).map_err(|source| Error::folder(folder, "make", source))?;
         }
-        let record = Record { kind, owner, detached: false, data, process: None, container: None, file };
+        let record = Record {
+            kind,
+            owner,
+            detached: false,
+            data,
+            process: None,
+            container: None,
+            file,
+        };
         record.write()?;
         runner.private_folder(&record.data)?;
         Ok(record)
@@ -75,12 +82,20 @@ impl Record {
             return self.owner.life() == Life::Dead;
         }
         // A container that was left running is judged by the daemon.
-        self.process.as_ref().is_some_and(|process| process.life() == Life::Dead)
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.life() == Life::Dead)
     }
 
     /// All records in a cache, with those that cannot be read left out.
     pub(crate) fn all(cache: &Path) -> Vec<Record> {
-        let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let list = |folder: &Path| {
+            fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+        };
         let files = list(&cache.join("runs")).flat_map(|run| list(&run).collect::<Vec<_>>());
         let records = files.filter(|file| file.extension().is_some_and(|extension| extension == "json"));
         records.filter_map(|file| Record::read(&file)).collect()

@@ -32,15 +32,19 @@ pub async fn recover(options: &Options) -> Recovered {
 /// Does it the first time that a cache is used by this process.
 pub(crate) async fn once(options: &Options) {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let first = SWEPT.lock().is_ok_and(|mut swept| swept.insert(options.cache_dir.clone()));
+    let first = SWEPT
+        .lock()
+        .is_ok_and(|mut swept| swept.insert(options.cache_dir.clone()));
     if first {
         sweep(options).await;
     }
 }
 
 async fn sweep(options: &Options) -> Recovered {
-    let abandoned: Vec<Record> =
-        Record::all(&options.cache_dir).into_iter().filter(Record::abandoned).collect();
+    let abandoned: Vec<Record> = Record::all(&options.cache_dir)
+        .into_iter()
+        .filter(Record::abandoned)
+        .collect();
     let mut recovered = Recovered::default();
     for record in &abandoned {
         background::blocking(|| {
@@ -60,7 +64,9 @@ async fn sweep(options: &Options) -> Recovered {
         && let Ok(daemon) = Daemon::connect(options).await
     {
         recovered.containers = daemon.sweep(options).await;
-        abandoned.iter().for_each(|record| background::blocking(|| record.close()));
+        abandoned
+            .iter()
+            .for_each(|record| background::blocking(|| record.close()));
     }
     recovered
 }

@@ -8,16 +8,25 @@ use crate::find::Program;
 
 pub(crate) fn command(program: &Program, port: u16) -> Command {
     let mut command = program.command("");
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(SETTINGS);
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(SETTINGS);
     command
 }
 
 pub(crate) fn plan() -> Plan {
-    Plan { port: 6379, command: words(&["redis-server"]).chain(words(SETTINGS)).collect(), ..Plan::default() }
+    Plan {
+        port: 6379,
+        command: words(&["redis-server"]).chain(words(SETTINGS)).collect(),
+        ..Plan::default()
+    }
 }
 
 pub(crate) fn endpoint(port: u16) -> Endpoint {
-    Endpoint::Redis { host: "127.0.0.1".to_owned(), port }
+    Endpoint::Redis {
+        host: "127.0.0.1".to_owned(),
+        port,
+    }
 }
 
 /// No snapshots and no append-only file. The rest is Redis' own, so that what a scenario shows is what production does.

@@ -54,14 +54,16 @@ impl Running {
     ) -> Result<(Running, Endpoint, String), Error> {
         let mut attempt = 1;
         loop {
-            let port = free_port().map_err(|source| Error::folder(&record.data, "find a free port for", source))?;
+            let port =
+                free_port().map_err(|source| Error::folder(&record.data, "find a free port for", source))?;
             let (command, endpoint) = (command(port), endpoint(port));
             let mut running = Running::spawn(record.clone(), options, runner, command)?;
             match running.until_ready(&endpoint).await {
                 Ok(version) => return Ok((running, endpoint, version)),
                 Err(Error::Died { log, .. }) if port_was_taken(&log) && attempt < PORT_ATTEMPTS => {
-                    // The data are still wanted.
+                    // The data are still wanted: without its process, dropping it removes nothing.
                     running.kill();
+                    running.child = None;
                     attempt += 1;
                 }
                 Err(error) => {
@@ -84,7 +86,11 @@ impl Running {
         let output = File::options().create(true).append(true).open(&log);
         let outputs = output.and_then(|file| Ok((file.try_clone()?, file)));
         let (out, err) = outputs.map_err(|source| Error::folder(&log, "write", source))?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err).current_dir(&record.data);
+        command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .current_dir(&record.data);
         runner.apply(&mut command);
         let spawned = if options.detached {
             process::in_own_group(&mut command);
@@ -102,7 +108,14 @@ impl Running {
         let pid = child.id();
         record.process = Owner::of(pid);
         record.write()?;
-        Ok(Running { kind, child: Some(child), pid, record, log, program })
+        Ok(Running {
+            kind,
+            child: Some(child),
+            pid,
+            record,
+            log,
+            program,
+        })
     }
 
     /// Asks until the server answers, more and more slowly, and watches it die meanwhile.
@@ -118,7 +131,13 @@ impl Running {
                 Ok(version) => return Ok(version),
                 Err(last) if start.elapsed() > READY_WITHIN => {
                     let (kind, program, log) = (self.kind, self.program.clone(), self.last_lines());
-                    return Err(Error::Silent { kind, program, waited: start.elapsed(), last, log });
+                    return Err(Error::Silent {
+                        kind,
+                        program,
+                        waited: start.elapsed(),
+                        last,
+                        log,
+                    });
                 }
                 Err(_) => tokio::time::sleep(pause).await,
             }
@@ -144,9 +163,18 @@ impl Running {
         let next = if log.contains("could not access file \"pg_stat_statements\"") {
             "install PostgreSQL's contrib package (`postgresql-contrib`)".to_owned()
         } else {
-            format!("read the log above; another build of it may be had by: {}", self.kind.install_command())
+            format!(
+                "read the log above; another build of it may be had by: {}",
+                self.kind.install_command()
+            )
         };
-        Error::Died { kind: self.kind, program: self.program.clone(), status, log, next }
+        Error::Died {
+            kind: self.kind,
+            program: self.program.clone(),
+            status,
+            log,
+            next,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -255,8 +283,14 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use", true)]
-    #[case("# Warning: Could not create server TCP listening socket 127.0.0.1:1: bind: Address already in use", true)]
+    #[case(
+        "LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use",
+        true
+    )]
+    #[case(
+        "# Warning: Could not create server TCP listening socket 127.0.0.1:1: bind: Address already in use",
+        true
+    )]
     #[case("listen tcp 127.0.0.1:1: bind: address already in use", true)]
     #[case("FATAL:  could not access file \"pg_stat_statements\"", false)]
     fn a_port_taken_meanwhile_is_recognised_in_each_servers_words(#[case] log: &str, #[case] taken: bool) {

@@ -69,13 +69,15 @@ pub struct Server {
     pub endpoint: Endpoint,
     /// From the first look to the first answer, fetching and seeding included.
     pub startup: Duration,
+    /// Whether it can be left running.
+    detached: bool,
     body: Body,
 }
 
 #[derive(Debug)]
 enum Body {
     Process(Box<Running>),
-    Container(Contained),
+    Container(Box<Contained>),
 }
 
 /// Has a server: by a container, an installed program, or a fetched one, as [`Options::mode`] allows. `seeds` are for
@@ -95,7 +97,7 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
     let mut tried: Vec<Attempt> = Vec::new();
     if options.mode.containers() {
         match by_container(kind, options, seeds).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "containers", error)?,
         }
     }
@@ -103,17 +105,21 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
         let installed = background::blocking(|| find::installed(kind, &options.search));
         let how = |path| How::Local { path };
         match by_program(kind, options, seeds, installed, how).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "installed programs", error)?,
         }
         let fetched = background::blocking(|| fetch::fetched(kind, options))?;
         let how = |path| How::Fetched { path };
         match by_program(kind, options, seeds, fetched, how).await {
-            Ok(server) => return Ok(server.told(start, &tried)),
+            Ok(server) => return Ok(server.told(start, options, &tried)),
             Err(error) => note(&mut tried, "fetched packages", error)?,
         }
     }
-    Err(Error::Unavailable { kind, tried, next: advice(kind, options) })
+    Err(Error::Unavailable {
+        kind,
+        tried,
+        next: advice(kind, options),
+    })
 }
 
 /// Why a way did not lead to a server.
@@ -145,7 +151,8 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
         Kind::PgBouncer => {
             let front = Front::new(options)?;
             let Some(upstream) = front.inside() else {
-                let reason = "the PostgreSQL to front runs on this machine's loopback, which no container reaches";
+                let reason =
+                    "the PostgreSQL to front runs on this machine's loopback, which no container reaches";
                 return Err(Miss::Absent(reason.to_owned()));
             };
             Some(front.plan(&upstream))
@@ -169,8 +176,16 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
             (contained, endpoint, version)
         }
     };
-    let how = How::Container { image: contained.image().to_owned(), id: contained.id().to_owned() };
-    Ok(Server::new(how, endpoint, version, Body::Container(contained)))
+    let how = How::Container {
+        image: contained.image().to_owned(),
+        id: contained.id().to_owned(),
+    };
+    Ok(Server::new(
+        how,
+        endpoint,
+        version,
+        Body::Container(Box::new(contained)),
+    ))
 }
 
 async fn by_program(
@@ -183,7 +198,11 @@ async fn by_program(
     let program = program.map_err(Miss::Absent)?;
     let runner = Runner::choose()?;
     runner.can_reach(&program.path)?;
-    let front = if kind == Kind::PgBouncer { Some(Front::new(options)?) } else { None };
+    let front = if kind == Kind::PgBouncer {
+        Some(Front::new(options)?)
+    } else {
+        None
+    };
     let (running, endpoint, version) = if kind == Kind::Postgres {
         postgres::start(&program, options, &runner, seeds).await?
     } else {
@@ -201,7 +220,12 @@ async fn by_program(
         };
         Running::start(record, options, &runner, command, endpoint).await?
     };
-    Ok(Server::new(how(program.path), endpoint, version, Body::Process(Box::new(running))))
+    Ok(Server::new(
+        how(program.path),
+        endpoint,
+        version,
+        Body::Process(Box::new(running)),
+    ))
 }
 
 fn advice(kind: Kind, options: &Options) -> String {
@@ -218,18 +242,32 @@ impl Server {
     fn new(how: How, endpoint: Endpoint, version: String, body: Body) -> Server {
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         let (kind, reason, startup) = (endpoint.kind(), String::new(), Duration::ZERO);
-        Server { kind, how, reason, version, endpoint, startup, body }
+        Server {
+            kind,
+            how,
+            reason,
+            version,
+            endpoint,
+            startup,
+            detached: false,
+            body,
+        }
     }
 
     /// Fills in what is known only at the end: the time it took, and why not another way.
-    fn told(mut self, start: Instant, tried: &[Attempt]) -> Server {
+    fn told(mut self, start: Instant, options: &Options, tried: &[Attempt]) -> Server {
         self.startup = start.elapsed();
+        self.detached = options.detached;
         let first = |attempt: &Attempt| {
             let line = attempt.outcome.lines().next().unwrap_or_default().to_owned();
             format!("no {}: {line}", attempt.way)
         };
         let why = tried.iter().map(first).collect::<Vec<_>>().join("; ");
-        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({why})")
+        };
         self.reason = format!("{} {} by {}{why}", self.kind.title(), self.version, self.how);
         self
     }
@@ -241,7 +279,11 @@ impl Server {
     pub async fn check_alive(&self) -> Result<(), Error> {
         let endpoint = self.endpoint.clone();
         let answer = background::run(async move { endpoint.probe().await }).await;
-        answer.map(drop).map_err(|reason| Error::Gone { kind: self.kind, address: self.endpoint.address(), reason })
+        answer.map(drop).map_err(|reason| Error::Gone {
+            kind: self.kind,
+            address: self.endpoint.address(),
+            reason,
+        })
     }
 
     /// Process number of the server, when it is a process of this machine.
@@ -263,11 +305,27 @@ impl Server {
     /// # Errors
     /// [`Error::NotDetachable`] when it was not; [`Error::Folder`] when its record cannot be written.
     pub fn detach(self) -> Result<Detached, Error> {
-        let Server { kind, how, version, endpoint, body, .. } = self;
+        if !self.detached {
+            return Err(Error::NotDetachable { kind: self.kind });
+        }
+        let Server {
+            kind,
+            how,
+            version,
+            endpoint,
+            body,
+            ..
+        } = self;
         let record = match body {
             Body::Process(running) => running.leave()?,
             Body::Container(contained) => contained.leave()?,
         };
-        Ok(Detached { kind, how, version, endpoint, record })
+        Ok(Detached {
+            kind,
+            how,
+            version,
+            endpoint,
+            record,
+        })
     }
 }

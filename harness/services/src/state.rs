@@ -32,11 +32,18 @@ pub struct Detached {
 impl Detached {
     /// Whether it runs and answers. A process that has the old one's number, and a stranger on its port, are not it.
     pub async fn is_alive(&self) -> bool {
-        if self.record.process.as_ref().is_some_and(|process| process.life() == Life::Dead) {
+        if self
+            .record
+            .process
+            .as_ref()
+            .is_some_and(|process| process.life() == Life::Dead)
+        {
             return false;
         }
         let endpoint = self.endpoint.clone();
-        background::run(async move { endpoint.probe().await }).await.is_ok()
+        background::run(async move { endpoint.probe().await })
+            .await
+            .is_ok()
     }
 
     /// Ends it and removes its data; one that is dead already leaves only data to remove.
@@ -75,7 +82,10 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(source) => return Err(Error::folder(path, "read", source)),
         };
-        let broken = |error: serde_json::Error| Error::State { path: path.to_path_buf(), reason: error.to_string() };
+        let broken = |error: serde_json::Error| Error::State {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        };
         serde_json::from_slice(&text).map_err(broken)
     }
 
@@ -96,7 +106,11 @@ impl State {
                 fs::create_dir_all(parent)?;
             }
             let _ = fs::remove_file(&half);
-            let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&half)?;
+            let mut file = fs::File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&half)?;
             io::Write::write_all(&mut file, &text)?;
             fs::rename(&half, path)
         };
@@ -126,6 +140,9 @@ impl State {
 
     /// The endpoint of `kind`, when it is among them.
     pub fn endpoint(&self, kind: Kind) -> Option<&Endpoint> {
-        self.servers.iter().map(|server| &server.endpoint).find(|endpoint| endpoint.kind() == kind)
+        self.servers
+            .iter()
+            .map(|server| &server.endpoint)
+            .find(|endpoint| endpoint.kind() == kind)
     }
 }

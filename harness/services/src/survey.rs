@@ -80,7 +80,9 @@ pub fn survey(options: &Options) -> Survey {
         let image = container::image(kind);
         let position = Kind::ALL.iter().position(|other| *other == kind);
         match &daemon {
-            Ok((_, images)) if position.is_some_and(|position| images[position]) => way("container", Ok(image), ""),
+            Ok((_, images)) if position.is_some_and(|position| images[position]) => {
+                way("container", Ok(image), "")
+            }
             Ok(_) => {
                 let missing = format!("image {image} is not here; it is pulled when a registry answers");
                 way("container", Err(missing), &format!("docker pull {image}"))
@@ -89,7 +91,11 @@ pub fn survey(options: &Options) -> Survey {
         }
     };
     let kinds = Kind::ALL.into_iter().map(|kind| {
-        let ways = vec![by_container(kind), installed(kind, options), fetched(kind, options)];
+        let ways = vec![
+            by_container(kind),
+            installed(kind, options),
+            fetched(kind, options),
+        ];
         KindSurvey { kind, ways }
     });
     let kinds = kinds.collect();
@@ -97,7 +103,12 @@ pub fn survey(options: &Options) -> Survey {
         Ok((version, _)) => DaemonState::Answers(version),
         Err(reason) => DaemonState::Absent(reason),
     };
-    Survey { daemon, kinds, cache: cache::entries(options), cache_dir: options.cache_dir.clone() }
+    Survey {
+        daemon,
+        kinds,
+        cache: cache::entries(options),
+        cache_dir: options.cache_dir.clone(),
+    }
 }
 
 fn installed(kind: Kind, options: &Options) -> Way {
@@ -109,12 +120,26 @@ fn installed(kind: Kind, options: &Options) -> Way {
 fn fetched(kind: Kind, options: &Options) -> Way {
     let folder = options.cache_dir.join("fetched").join(kind.word());
     if let Ok(program) = fetch::unpacked(kind, &folder) {
-        return way("fetched", Ok(format!("{} {}", program.path.display(), program.version)), "");
+        return way(
+            "fetched",
+            Ok(format!("{} {}", program.path.display(), program.version)),
+            "",
+        );
     }
-    let missing = ["apt-get", "apt-cache", "dpkg-deb"].into_iter().find(|name| options.search.program(name).is_none());
+    let missing = ["apt-get", "apt-cache", "dpkg-deb"]
+        .into_iter()
+        .find(|name| options.search.program(name).is_none());
     match missing {
-        None => way("fetched", Ok("not yet; the package client is there".to_owned()), ""),
-        Some(name) => way("fetched", Err(format!("no `{name}` on PATH")), &kind.install_command()),
+        None => way(
+            "fetched",
+            Ok("not yet; the package client is there".to_owned()),
+            "",
+        ),
+        Some(name) => way(
+            "fetched",
+            Err(format!("no `{name}` on PATH")),
+            &kind.install_command(),
+        ),
     }
 }
 
@@ -124,7 +149,12 @@ fn way(name: &str, found: Result<String, String>, next: &str) -> Way {
         Err(missing) => (false, missing),
     };
     let next = (!ready).then(|| next.to_owned());
-    Way { name: name.to_owned(), ready, found, next }
+    Way {
+        name: name.to_owned(),
+        ready,
+        found,
+        next,
+    }
 }
 
 /// For people: one block per server, then the cache.
@@ -136,9 +166,19 @@ impl fmt::Display for Survey {
         }
         for survey in &self.kinds {
             writeln!(f, "{}", survey.kind.title())?;
-            for Way { name, ready, found, next } in &survey.ways {
+            for Way {
+                name,
+                ready,
+                found,
+                next,
+            } in &survey.ways
+            {
                 let mark = if *ready { "ok" } else { "--" };
-                writeln!(f, "  {mark} {name:<10} {}", found.lines().next().unwrap_or_default())?;
+                writeln!(
+                    f,
+                    "  {mark} {name:<10} {}",
+                    found.lines().next().unwrap_or_default()
+                )?;
                 if let Some(next) = next {
                     writeln!(f, "     {:<10} {next}", "type:")?;
                 }
@@ -146,7 +186,10 @@ impl fmt::Display for Survey {
         }
         writeln!(f, "cache: {}", self.cache_dir.display())?;
         for Entry { path, what, bytes } in &self.cache {
-            let size = bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{} MiB", bytes.div_ceil(1 << 20)));
+            let size = bytes.map_or_else(
+                || "?".to_owned(),
+                |bytes| format!("{} MiB", bytes.div_ceil(1 << 20)),
+            );
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             writeln!(f, "  {size:>8}  {name}  {what}")?;
         }

@@ -40,11 +40,30 @@ pub fn postgres_with(sql: &str) -> Database {
     background::wait(database(Some(sql)))
 }
 
+/// The administrator of the process's server, for tests that make their own databases and roles.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn postgres_admin() -> pgwire::Config {
+    let config = background::wait(async { shared().await.admin("postgres") });
+    match config {
+        Some(config) => config,
+        None => panic!("the server is no PostgreSQL"),
+    }
+}
+
 impl Database {
     /// For drivers: `postgres://role:password@host:port/database?sslmode=disable`.
     pub fn url(&self) -> String {
-        let Database { endpoint, name, password } = self;
-        format!("postgres://{name}:{password}@{}/{name}?sslmode=disable", endpoint.address())
+        let Database {
+            endpoint,
+            name,
+            password,
+        } = self;
+        format!(
+            "postgres://{name}:{password}@{}/{name}?sslmode=disable",
+            endpoint.address()
+        )
     }
 
     /// Name of the database and of the role that owns it.
@@ -59,7 +78,9 @@ impl Drop for Database {
         background::wait(async move {
             // A server that is gone has taken the database with it.
             if let Ok(mut admin) = admin(&endpoint, "postgres").await {
-                let _ = admin.query(&format!("DROP DATABASE \"{name}\" WITH (FORCE)")).await;
+                let _ = admin
+                    .query(&format!("DROP DATABASE \"{name}\" WITH (FORCE)"))
+                    .await;
                 let _ = admin.query(&format!("DROP ROLE \"{name}\"")).await;
             }
         });
@@ -71,8 +92,16 @@ async fn database(sql: Option<String>) -> Database {
     let endpoint = shared().await;
     let name = format!("smoke_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let password = secret::password();
-    let database = Database { endpoint, name, password };
-    let Database { endpoint, name, password } = &database;
+    let database = Database {
+        endpoint,
+        name,
+        password,
+    };
+    let Database {
+        endpoint,
+        name,
+        password,
+    } = &database;
     let setup = async {
         let mut client = admin(endpoint, "postgres").await?;
         for sql in [
@@ -83,9 +112,18 @@ async fn database(sql: Option<String>) -> Database {
         }
         if let Some(sql) = sql {
             let config = endpoint.admin(name).ok_or("it is no PostgreSQL")?;
-            let config = pgwire::Config { user: name.clone(), password: password.clone(), ..config };
-            let mut owner = Client::connect(&config).await.map_err(|error| error.to_string())?;
-            owner.query(&sql).await.map_err(|error| format!("the seed: {error}"))?;
+            let config = pgwire::Config {
+                user: name.clone(),
+                password: password.clone(),
+                ..config
+            };
+            let mut owner = Client::connect(&config)
+                .await
+                .map_err(|error| error.to_string())?;
+            owner
+                .query(&sql)
+                .await
+                .map_err(|error| format!("the seed: {error}"))?;
         }
         Ok::<(), String>(())
     };
@@ -111,12 +149,18 @@ async fn shared() -> Endpoint {
     if let Some(endpoint) = there() {
         return endpoint;
     }
-    let mode = match std::env::var("WAR_STORIES_SERVICES").as_deref().map(str::parse::<Mode>) {
+    let mode = match std::env::var("WAR_STORIES_SERVICES")
+        .as_deref()
+        .map(str::parse::<Mode>)
+    {
         Ok(Ok(mode)) => mode,
         Ok(Err(error)) => panic!("WAR_STORIES_SERVICES: {error}"),
         Err(_) => Mode::Auto,
     };
-    let options = Options { mode, ..Options::default() };
+    let options = Options {
+        mode,
+        ..Options::default()
+    };
     let server = match start(Kind::Postgres, &options, &[]).await {
         Ok(server) => server,
         Err(error) => panic!("failed to have services: {error}"),
@@ -138,6 +182,9 @@ async fn shared() -> Endpoint {
 
 fn end() {
     // A test that panicked inside the lock must not keep the server alive.
-    let server = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    let server = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .take();
     drop(server);
 }

@@ -29,7 +29,11 @@ impl Runner {
         for name in ["postgres", "nobody"] {
             if let Ok(Some(user)) = User::from_name(name) {
                 let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-                return Ok(Runner::Dropped { name: user.name, uid, gid });
+                return Ok(Runner::Dropped {
+                    name: user.name,
+                    uid,
+                    gid,
+                });
             }
         }
         Err(Error::NobodyToBe)
@@ -63,12 +67,18 @@ impl Runner {
 
     /// Whether this user may walk down to `path`.
     pub(crate) fn can_reach(&self, path: &Path) -> Result<(), Error> {
-        let Runner::Dropped { name, uid, gid } = self else { return Ok(()) };
+        let Runner::Dropped { name, uid, gid } = self else {
+            return Ok(());
+        };
         match blocked_at(path, *uid, *gid) {
             None => Ok(()),
             Some(blocked) => {
                 let (folder, user) = (path.to_path_buf(), name.clone());
-                Err(Error::OutOfReach { folder, blocked, user })
+                Err(Error::OutOfReach {
+                    folder,
+                    blocked,
+                    user,
+                })
             }
         }
     }
@@ -78,12 +88,17 @@ impl Runner {
 fn blocked_at(path: &Path, uid: u32, gid: u32) -> Option<PathBuf> {
     let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
     folders.reverse();
-    folders.into_iter().find(|folder| !may_enter(folder, uid, gid)).map(Path::to_path_buf)
+    folders
+        .into_iter()
+        .find(|folder| !may_enter(folder, uid, gid))
+        .map(Path::to_path_buf)
 }
 
 fn may_enter(folder: &Path, uid: u32, gid: u32) -> bool {
     // A relative path starts at "", which is where we are; what cannot be looked at is not judged.
-    let Ok(meta) = fs::metadata(folder) else { return true };
+    let Ok(meta) = fs::metadata(folder) else {
+        return true;
+    };
     let bit = if meta.uid() == uid {
         0o100
     } else if meta.gid() == gid {
@@ -103,7 +118,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (closed, inner) = (root.path().join("closed"), root.path().join("closed/inner"));
         fs::create_dir_all(&inner).unwrap();
-        // The temporary folder itself is closed to others.
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
         assert_eq!(blocked_at(&inner, 4_000_000, 4_000_000), Some(closed.clone()));

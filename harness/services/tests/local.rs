@@ -327,3 +327,46 @@ async fn a_killed_run_leaves_nothing_that_the_next_does_not_remove() {
     assert_eq!(services::recover(&options).await, services::Recovered::default());
     living.check_alive().await.unwrap();
 }
+
+/// Not a test of its own: the next one runs it as a program that is interrupted.
+#[tokio::test]
+#[ignore = "run as a child by `an_interrupted_program_that_drops_its_work_leaves_nothing`"]
+async fn interruptible() {
+    let Some(root) = std::env::var_os("SERVICES_TEST_INTERRUPTED") else {
+        return;
+    };
+    let options = Options {
+        mode: Mode::Local,
+        ..Options::with_cache(root)
+    };
+    let work = async {
+        let _server = start(Kind::Redis, &options, &[]).await.unwrap();
+        println!("READY");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = work => unreachable!("the work does not end"),
+        signal = services::process::interrupted() => println!("GOT {}", signal.unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_program_that_drops_its_work_leaves_nothing() {
+    use services::process::{Signal, signal_group};
+    use std::io::{BufRead, BufReader};
+    let root = cache();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "interruptible", "--ignored", "--nocapture"]);
+    command
+        .env("SERVICES_TEST_INTERRUPTED", root.path())
+        .stdout(Stdio::piped());
+    let mut child = services::process::spawn(command, Signal::SIGKILL).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("READY")));
+    signal_group(child.id(), Signal::SIGINT);
+    assert!(lines.any(|line| line.contains("GOT SIGINT")));
+    assert!(child.wait().unwrap().success());
+    assert_eq!(files_in(&root.path().join("runs")), Vec::<String>::new());
+}

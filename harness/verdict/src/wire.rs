@@ -59,7 +59,7 @@ pub struct Line {
     pub event: Event,
 }
 
-/// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`, then `Judged`, `Ended`.
+/// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`, `Explained`, then `Judged`, `Ended`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -71,6 +71,12 @@ pub enum Event {
     Measured { metric: String, value: f64 },
     /// Where memory came from when `metric` was measured, the largest first; only when the job asked for it.
     Sites { metric: String, sites: Vec<Site> },
+    /// Why `metric` may be what it is: the misconception, and what was seen. Told when its budget is exceeded.
+    Explained {
+        metric: String,
+        because: String,
+        evidence: Vec<String>,
+    },
     /// What was found.
     Judged(Judgement),
     /// All that the check started has been taken down; `Judged` stands.

@@ -20,7 +20,7 @@ use crate::room::Room;
 use crate::terminal::Screen;
 use crate::workbook::Workbook;
 use plan::Plan;
-use run::Run;
+use run::{Control, Run};
 
 pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
@@ -225,7 +225,10 @@ impl Grading<'_> {
             checks: self.plan.checks_of(scenario),
             program: &built.programs[&package],
             folder: &room.exercise(scenario),
-            reference: (self.plan.side == Side::Exercise).then_some(mine),
+            control: match self.plan.side {
+                Side::Exercise => Control::Program(mine),
+                Side::Reference => Control::Subject,
+            },
             reference_folder: &scenario.solution,
             fleet,
             permits,

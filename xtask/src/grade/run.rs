@@ -21,6 +21,17 @@ use crate::score::{self, Figures};
 /// The hidden program of the reference, once it is built; `Err` says why it cannot be had.
 pub type Reference = watch::Receiver<Option<Result<PathBuf, String>>>;
 
+/// Where the reference's figures come from.
+#[derive(Clone)]
+pub enum Control {
+    /// The subject is the reference.
+    Subject,
+    /// The same check in the reference's program, in this run.
+    Program(Reference),
+    /// Figures that were measured in this run already.
+    Known(Rc<BTreeMap<String, f64>>),
+}
+
 /// Hears of every check as it is judged.
 pub type Hear = Rc<dyn Fn(&report::Check, &[report::Budget])>;
 
@@ -32,8 +43,7 @@ pub struct Run<'a> {
     pub program: &'a Path,
     /// What the subject's process has as its current folder, as under `cargo test`.
     pub folder: &'a Path,
-    /// `None` when the subject is the reference.
-    pub reference: Option<Reference>,
+    pub control: Control,
     pub reference_folder: &'a Path,
     pub fleet: &'a Fleet,
     /// How many checks may run at one time.
@@ -121,13 +131,19 @@ impl Run<'_> {
             .iter()
             .map(|budget| {
                 let value = measured(&subject, &budget.metric);
-                let reference = match self.reference {
-                    Some(_) => passing.and_then(|told| measured(told, &budget.metric)),
-                    None => value,
+                let reference = match &self.control {
+                    Control::Program(_) => passing.and_then(|told| measured(told, &budget.metric)),
+                    Control::Known(figures) => figures.get(&budget.metric).copied(),
+                    Control::Subject => value,
                 };
                 score::budget(budget, verdict, Figures { value, reference })
             })
             .collect();
+        for budget in judged.iter_mut().filter(|budget| exceeded(budget)) {
+            budget
+                .evidence
+                .extend(subject.explained.remove(&budget.metric).unwrap_or_default());
+        }
         self.tell_sites(test, &mut judged).await;
         (self.check_report(spec, subject), judged)
     }
@@ -159,9 +175,12 @@ impl Run<'_> {
         self.run_program(self.program, self.folder, test, sites).await
     }
 
-    /// `None` when the subject is the reference.
+    /// `None` where there is no program to run as control.
     async fn run_reference(&self, test: &str) -> Option<Told> {
-        let mut built = self.reference.clone()?;
+        let Control::Program(built) = &self.control else {
+            return None;
+        };
+        let mut built = built.clone();
         let program = match built.wait_for(Option::is_some).await {
             Ok(program) => program.clone()?,
             Err(_) => Err("its build was given up".to_owned()),
@@ -197,9 +216,7 @@ impl Run<'_> {
     /// A budget of memory that was exceeded is told with the places that asked for it, from a second run.
     async fn tell_sites(&self, test: &str, budgets: &mut [report::Budget]) {
         let of_memory = |budget: &report::Budget| {
-            budget.verdict == Verdict::Fail
-                && budget.value.is_some()
-                && matches!(budget.unit.as_str(), "bytes" | "allocations")
+            exceeded(budget) && matches!(budget.unit.as_str(), "bytes" | "allocations")
         };
         if !budgets.iter().any(of_memory) {
             return;
@@ -231,6 +248,11 @@ impl Run<'_> {
             seconds,
         }
     }
+}
+
+/// Whether there is a figure, and it is above the limit.
+fn exceeded(budget: &report::Budget) -> bool {
+    budget.verdict == Verdict::Fail && budget.value.is_some()
 }
 
 fn site_words(site: &Site, live: bool) -> String {

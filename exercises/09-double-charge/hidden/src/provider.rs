@@ -175,7 +175,8 @@ impl Provider {
     /// Waits until every charge request for that order has been answered.
     pub async fn until_idle(&self, order_id: &str) -> Result<(), Failure> {
         let idle = |book: &Book| book.in_flight.get(order_id).is_none_or(|n| *n == 0);
-        self.until("the provider's last answer", Duration::from_secs(10), idle).await
+        self.until("the provider's last answer", Duration::from_secs(10), idle)
+            .await
     }
 }
 
@@ -268,7 +269,8 @@ impl Desk {
             *book.in_flight.entry(order.clone()).or_default() += 1;
         });
         let answer = self.take(points, turn, || self.enter(door, key, &charge)).await;
-        self.book.send_modify(|book| *book.in_flight.entry(order).or_default() -= 1);
+        self.book
+            .send_modify(|book| *book.in_flight.entry(order).or_default() -= 1);
         answer
     }
 

@@ -35,8 +35,11 @@ pub struct Counts {
     pub rollbacks: u64,
     /// Connections whose last answer said that a transaction is open. Gauge.
     pub transactions_open: u64,
-    /// Syncs and simple queries: how often a client waited for the server.
+    /// Syncs and simple queries but for pings: how often a client waited for the server to work for it.
     pub round_trips: u64,
+    /// Syncs with nothing before them and queries without a statement: how pools ask whether a connection is alive.
+    /// sqlx sends one whenever a connection goes back to its pool, and another when it is taken out again.
+    pub pings: u64,
     pub cancels: u64,
     /// Executes and simple queries whose answer has not been passed on in full. Gauge.
     pub in_flight: u64,
@@ -82,6 +85,7 @@ impl Counts {
             commits: self.commits - before.commits,
             rollbacks: self.rollbacks - before.rollbacks,
             round_trips: self.round_trips - before.round_trips,
+            pings: self.pings - before.pings,
             cancels: self.cancels - before.cancels,
             client_frames: self.client_frames - before.client_frames,
             sqlstates,

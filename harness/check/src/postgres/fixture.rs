@@ -1,42 +1,37 @@
-//! A check's own database.
+//! A check's own database: its role, its taps, and the grader's way past them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
+use super::plan::{self, Prepared};
+use super::sessions::{self, Graders, Known};
+use super::stats::StatementStats;
+use super::wal::IndexWrites;
+use super::{PgTap, sizes};
+use crate::{Failure, Outcome};
 use pgwire::{Client, Config};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use verdict::wire::PostgresJob;
 
-use super::PgTap;
-use crate::{Failure, Outcome, eventually};
-
-/// How long the server may take to see that its clients are gone.
-const GONE_WITHIN: Duration = Duration::from_secs(5);
-
-/// A database made for one check, the role that owns it and nothing else, and the tap in front of both.
-///
-/// Connections of the subject's that go past every tap are found out when the check ends: the server's own count of
-/// sessions in this database must not exceed the taps' and the grader's.
+/// A database made for one check, owned by a role that owns nothing else, with a tap in front of it.
 #[derive(Debug)]
 pub struct Postgres {
-    /// The superuser, in the server's maintenance database.
+    /// The superuser, in the maintenance database.
     admin: Config,
-    /// The subject's role, in the check's database, past the tap.
+    /// The subject's role, straight at the server.
     subject: Config,
-    runtime: Handle,
+    harness: Handle,
     tap: Arc<PgTap>,
-    taps: Mutex<Vec<Arc<PgTap>>>,
-    sessions_of_grader: AtomicU64,
+    more_taps: Mutex<Vec<Arc<PgTap>>>,
+    /// The grader's own sessions in this database.
+    graders: Mutex<Graders>,
 }
 
 impl Postgres {
-    /// Makes the role and the database: a copy of the job's template, or empty.
-    pub(crate) async fn make(
-        job: &PostgresJob,
-        runtime: &Handle,
-        password: String,
-    ) -> Result<Postgres, Failure> {
+    /// Makes the database and the role that `job` names, and starts a tap on `harness`.
+    ///
+    /// # Errors
+    /// Environment: the server is not what the job says.
+    pub async fn make(job: &PostgresJob, harness: &Handle, password: String) -> Result<Postgres, Failure> {
         let admin = Config {
             host: job.host.clone(),
             port: job.port,
@@ -44,108 +39,82 @@ impl Postgres {
             password: job.admin_password.clone(),
             database: "postgres".to_owned(),
         };
-        let name = &job.database;
-        let template = job.template.as_deref().unwrap_or("template1");
-        let mut client = connect(&admin).await?;
-        let statements = [
-            format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}'"),
-            format!("CREATE DATABASE \"{name}\" OWNER \"{name}\" TEMPLATE \"{template}\""),
-            format!("REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC"),
-        ];
-        for statement in statements {
-            client.execute(&statement).await.map_err(broken_server)?;
-        }
         let subject = Config {
-            user: name.clone(),
+            user: job.database.clone(),
             password,
-            database: name.clone(),
+            database: job.database.clone(),
             ..admin.clone()
         };
-        let tap =
-            Arc::new(PgTap::start(runtime, &subject).map_err(|error| {
-                Failure::environment(format!("failed to open a port for the tap: {error}"))
-            })?);
-        let postgres = Postgres {
+        let mut client = Client::connect(&admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
+        let name = quoted(&subject.database);
+        let template = quoted(job.template.as_deref().unwrap_or("template1"));
+        for sql in [
+            format!("CREATE ROLE {name} LOGIN PASSWORD '{}'", subject.password),
+            format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {name}"),
+            // What others made is not the subject's to visit, nor the other way round.
+            format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"),
+        ] {
+            client
+                .execute(&sql)
+                .await
+                .map_err(broken("make the check's database"))?;
+        }
+        let tap = PgTap::start(harness, &subject).map_err(broken("start a tap"))?;
+        let pg = Postgres {
             admin,
             subject,
-            runtime: runtime.clone(),
-            taps: Mutex::new(vec![tap.clone()]),
-            tap,
-            sessions_of_grader: AtomicU64::new(0),
+            harness: harness.clone(),
+            tap: Arc::new(tap),
+            more_taps: Mutex::default(),
+            graders: Mutex::default(),
         };
-        postgres.hand_over().await?;
-        Ok(postgres)
-    }
-
-    /// What the template's owner left becomes the role's.
-    async fn hand_over(&self) -> Result<(), Failure> {
-        let mut client = self.admin().await?;
-        let role = self.role();
-        client
-            .execute(&format!("ALTER SCHEMA public OWNER TO \"{role}\""))
-            .await
-            .map_err(broken_server)?;
-        let seeded = client
-            .query("SELECT 1 FROM pg_roles WHERE rolname = 'war_stories_seed'")
-            .await
-            .map_err(broken_server)?;
-        if !seeded.is_empty() {
-            client
-                .execute(&format!("REASSIGN OWNED BY war_stories_seed TO \"{role}\""))
+        if job.template.is_some() {
+            let mut inside = pg.admin().await?;
+            inside
+                .execute(&own_everything(&pg.subject.user))
                 .await
-                .map_err(broken_server)?;
+                .map_err(broken("give the seed away"))?;
         }
-        Ok(())
+        Ok(pg)
     }
 
-    /// What the subject connects to: the first tap.
+    /// What the subject is given: the tap's address.
     pub fn url(&self) -> String {
         self.tap.url()
     }
 
-    /// The first tap.
     pub fn tap(&self) -> &Arc<PgTap> {
         &self.tap
     }
 
-    /// One more front of the same database, for another instance of the subject.
-    ///
-    /// # Errors
-    /// `environment`, when no port can be had.
+    /// Another front of the same database, as another replica of a service or another case of a sweep needs it.
     pub async fn another_tap(&self) -> Result<Arc<PgTap>, Failure> {
-        let tap = PgTap::start(&self.runtime, &self.subject)
-            .map_err(|error| Failure::environment(format!("failed to open a port for the tap: {error}")))?;
-        let tap = Arc::new(tap);
-        self.taps
+        let tap = PgTap::start(&self.harness, &self.subject)
+            .map(Arc::new)
+            .map_err(broken("start a tap"))?;
+        self.more_taps
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(tap.clone());
         Ok(tap)
     }
 
-    /// A superuser's connection to the check's database, past the taps.
-    ///
-    /// # Errors
-    /// `environment`, when the server cannot be reached.
+    /// A session of the superuser in this database, past the taps.
     pub async fn admin(&self) -> Result<Client, Failure> {
-        self.sessions_of_grader.fetch_add(1, Ordering::Relaxed);
-        connect(&Config {
-            database: self.database().to_owned(),
+        self.past_the_taps(&Config {
+            database: self.subject.database.clone(),
             ..self.admin.clone()
         })
         .await
     }
 
-    /// A connection as the subject's role, past the taps and counted as the grader's.
-    ///
-    /// # Errors
-    /// `environment`, when the server cannot be reached.
+    /// A session of the subject's role in this database, past the taps.
     pub async fn as_subject(&self) -> Result<Client, Failure> {
-        self.sessions_of_grader.fetch_add(1, Ordering::Relaxed);
-        connect(&self.subject).await
+        self.past_the_taps(&self.subject).await
     }
 
-    /// The subject's role.
     pub fn role(&self) -> &str {
         &self.subject.user
     }
@@ -154,59 +123,142 @@ impl Postgres {
         &self.subject.database
     }
 
-    /// Judges, once the subject is gone, whether it connected past the taps, and removes database and role.
-    pub(crate) async fn finish(&self) -> Outcome {
-        let mut client = connect(&self.admin).await?;
-        let name = self.database();
-        client
-            .execute(&format!(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            ))
-            .await
-            .map_err(broken_server)?;
-        // A session is counted for good when its backend ends.
-        let here = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
-        let client = tokio::sync::Mutex::new(client);
-        eventually(GONE_WITHIN, "the end of the database's sessions", async || {
-            let rows = client.lock().await.query(&here).await.ok()?;
-            (rows.first()?.text(0) == Some("0")).then_some(())
-        })
-        .await
-        .map_err(|failure| Failure::environment(failure.observed))?;
-        let mut client = client.into_inner();
-        let rows = client
-            .query(&format!(
-                "SELECT sessions FROM pg_stat_database WHERE datname = '{name}'"
-            ))
-            .await
-            .map_err(broken_server)?;
-        let server: u64 = rows
-            .first()
-            .and_then(|row| row.text(0)?.parse().ok())
+    /// Blocks, calls and rows per statement of the subject's role in this database.
+    pub async fn statement_stats(&self) -> Result<StatementStats, Failure> {
+        StatementStats::connect(&self.admin, self.role(), self.database()).await
+    }
+
+    /// Counts insertions into indexes from here on.
+    pub async fn index_writes(&self) -> Result<IndexWrites, Failure> {
+        IndexWrites::start(&self.admin, self.admin().await?).await
+    }
+
+    /// The sizes of the tables and indexes.
+    pub async fn sizes(&self) -> Result<Vec<sizes::Relation>, Failure> {
+        sizes::read(&mut self.admin().await?).await
+    }
+
+    /// The plan of a statement as the subject's driver prepares it; see [`plan::as_prepared`]. The parameters' types
+    /// are those that the driver declared when it prepared the same text through one of the taps, and otherwise what
+    /// the server infers.
+    pub async fn plan_as_prepared(
+        &self,
+        sql: &str,
+        parameters: &[Option<&str>],
+        executions: u32,
+    ) -> Result<String, Failure> {
+        let types = self
+            .taps()
+            .iter()
+            .find_map(|tap| tap.declared_types(sql))
             .unwrap_or_default();
-        for statement in [
-            format!("DROP DATABASE \"{name}\" WITH (FORCE)"),
-            format!("DROP ROLE \"{name}\""),
+        let mut client = self.as_subject().await?;
+        plan::as_prepared(
+            &mut client,
+            &Prepared {
+                sql,
+                types: &types,
+                parameters,
+            },
+            executions,
+        )
+        .await
+    }
+
+    /// To be called when the subject is gone: judges whether anybody was connected past the taps, then removes the
+    /// database and its role, whoever is still connected.
+    ///
+    /// # Errors
+    /// Fail: more sessions than the taps and the grader have made.
+    pub async fn finish(&self) -> Outcome {
+        let mut admin = Client::connect(&self.admin)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
+        let graders = self
+            .graders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let known = Known::of(&self.taps(), graders);
+        let judged = sessions::none_past_the_taps(&mut admin, self.database(), &known).await;
+        for sql in [
+            format!("DROP DATABASE {} WITH (FORCE)", quoted(self.database())),
+            format!("DROP ROLE {}", quoted(self.role())),
         ] {
-            client.execute(&statement).await.map_err(broken_server)?;
+            admin
+                .execute(&sql)
+                .await
+                .map_err(broken("drop the check's database"))?;
         }
-        let taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
-        let tapped: u64 = taps.iter().map(|tap| tap.counts().connections_total).sum();
-        let grader = self.sessions_of_grader.load(Ordering::Relaxed);
-        if server > tapped + grader {
-            return Err(Failure::new(format!(
-                "connected past the tap: the server counts {server} sessions, the tap {tapped}, the grader {grader}"
-            ))
-            .because("A service connects to the address that it is given, and to no other."));
-        }
-        Ok(())
+        judged
+    }
+
+    fn taps(&self) -> Vec<Arc<PgTap>> {
+        let more = self.more_taps.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.tap).chain(more.iter()).cloned().collect()
+    }
+
+    async fn past_the_taps(&self, config: &Config) -> Result<Client, Failure> {
+        let client = Client::connect(config)
+            .await
+            .map_err(broken("connect to PostgreSQL"))?;
+        self.graders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(client.pid());
+        Ok(client)
     }
 }
 
-async fn connect(config: &Config) -> Result<Client, Failure> {
-    Client::connect(config).await.map_err(broken_server)
+/// An error of the grader's own doing: the machine's fault, never the submission's.
+pub(super) fn broken<E: Display>(what: &'static str) -> impl Fn(E) -> Failure {
+    move |error| Failure::environment(format!("failed to {what}: {error}"))
 }
 
-fn broken_server(error: pgwire::Error) -> Failure {
-    Failure::environment(format!("PostgreSQL: {error}"))
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+pub(super) fn literal(text: &str) -> String {
+    // Backslashes mean themselves while standard_conforming_strings is on, which it is.
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Gives everything that came with the template to the role. Not by `REASSIGN OWNED`, which would take the template's
+/// owner the template as well.
+fn own_everything(role: &str) -> String {
+    let role = literal(role);
+    format!(
+        r"DO $do$
+DECLARE statement text;
+BEGIN
+  FOR statement IN
+    WITH mine AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+    extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
+    SELECT format('ALTER SCHEMA %s OWNER TO %I', oid::regnamespace, {role}) FROM mine
+    UNION ALL
+    SELECT format('ALTER %s %s OWNER TO %I',
+        CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+            WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, c.oid::regclass, {role})
+      FROM pg_class c
+     WHERE relnamespace IN (SELECT oid FROM mine) AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')
+       AND ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM extension)
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                        AND d.deptype IN ('a', 'i') AND c.relkind = 'S')
+    UNION ALL
+    SELECT format('ALTER %s %s OWNER TO %I', CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END,
+        t.oid::regtype, {role})
+      FROM pg_type t
+     WHERE typnamespace IN (SELECT oid FROM mine)
+       AND (typtype IN ('e', 'd', 'r')
+            OR typtype = 'c' AND (SELECT relkind FROM pg_class WHERE oid = typrelid) = 'c')
+       AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extension)
+    UNION ALL
+    SELECT format('ALTER ROUTINE %s OWNER TO %I', p.oid::regprocedure, {role})
+      FROM pg_proc p
+     WHERE pronamespace IN (SELECT oid FROM mine)
+       AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extension)
+  LOOP EXECUTE statement; END LOOP;
+END $do$"
+    )
 }

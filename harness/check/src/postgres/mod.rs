@@ -3,21 +3,28 @@
 //! - [`Postgres`]: a check's own database, with a role that owns it and a tap in front of it;
 //! - [`PgTap`]: the proxy that counts what passes and disturbs it; [`Counts`], [`Statement`];
 //! - [`Rule`], [`Verdict`]: faults, and [`Gate`], which holds messages until they are let go;
-//! - [`StatementStats`]: blocks per call; [`IndexWrites`]: what a write costs in indexes; sizes;
-//! - [`plan_as_prepared`]: the plan as a driver gets it;
-//! - [`sessions`]: whether anybody connected past the tap.
+//! - [`StatementStats`]: blocks per call; [`IndexWrites`]: what a write costs in indexes; [`sizes`];
+//! - [`plan`]: the plan as a driver gets it;
+//! - `sessions`: whether anybody connected past the tap.
 
 mod counts;
 mod fixture;
 mod gate;
+pub mod plan;
 mod rule;
 mod session;
+mod sessions;
 mod shared;
+pub mod sizes;
 mod sql;
+mod stats;
 mod tap;
+mod wal;
 mod wire;
 
 pub use counts::{Counts, Statement};
 pub use fixture::Postgres;
 pub use rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
+pub use stats::{StatementStat, StatementStats};
 pub use tap::{LinkGuard, PgTap};
+pub use wal::{IndexWrite, IndexWrites};

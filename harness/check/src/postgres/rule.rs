@@ -25,7 +25,10 @@ pub enum Kind {
     Describe,
     Execute,
     Close,
+    /// The end of a round trip; the server commits here what was not in a transaction.
     Sync,
+    /// A Sync with nothing before it, or a simple query without a statement.
+    Ping,
     Flush,
     /// One or more statements by the simple protocol.
     Query,
@@ -164,7 +167,7 @@ impl Kind {
     /// Whether a server's message with that tag is the last that answers this one.
     pub(super) fn ends_with(self, tag: u8) -> bool {
         match self {
-            Kind::Startup | Kind::Query | Kind::Sync | Kind::FunctionCall => tag == b'Z',
+            Kind::Startup | Kind::Query | Kind::Sync | Kind::Ping | Kind::FunctionCall => tag == b'Z',
             Kind::Parse => tag == b'1',
             Kind::Bind => tag == b'2',
             Kind::Close => tag == b'3',

@@ -5,6 +5,7 @@
 
 use super::counts::{Counts, Statement};
 use super::rule::Kind;
+use super::shared::Books;
 use super::sql;
 use pgwire::frame::FrameError;
 use pgwire::reply::Transaction;
@@ -25,6 +26,8 @@ pub(super) struct Session {
     skipping: bool,
     /// The server reads the data of a COPY and ignores Syncs.
     copying: bool,
+    /// Nothing has been sent since the last Sync.
+    trip_unbegun: bool,
     /// Some of the answers of the current round trip have been seen.
     trip_begun: bool,
     in_transaction: bool,
@@ -71,6 +74,7 @@ impl Session {
             pending: VecDeque::from([STARTUP]),
             skipping: false,
             copying: false,
+            trip_unbegun: true,
             trip_begun: false,
             in_transaction: false,
             pid: None,
@@ -88,15 +92,15 @@ impl Session {
     }
 
     /// A message of the client has arrived. `body` may be incomplete as far as [`Request::decode`] allows it.
-    pub fn request(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        counts: &mut Counts,
-        log: &mut Vec<Statement>,
-    ) -> Result<Pending, FrameError> {
+    pub fn request(&mut self, tag: u8, body: &[u8], books: &mut Books) -> Result<Pending, FrameError> {
+        let Books {
+            counts,
+            log,
+            declared,
+            ..
+        } = books;
         let request = Request::decode(tag, body)?;
-        let kind = Kind::of(&request);
+        let kind = self.kind(&request);
         if !matches!(kind, Kind::Password | Kind::Terminate) {
             self.frames += 1;
             counts.client_frames += 1;
@@ -109,9 +113,16 @@ impl Session {
             asked: 0,
         };
         match request {
-            Request::Parse { statement, sql } => {
+            Request::Parse {
+                statement,
+                sql,
+                types,
+            } => {
                 counts.parses += 1;
                 let sql: Arc<str> = sql.into();
+                if !declared.contains_key(&sql) {
+                    declared.insert(sql.clone(), types);
+                }
                 arrived.sql = Some(sql.clone());
                 arrived.data = sql::is_data(&sql);
                 self.statements.insert(statement.into_owned(), sql);
@@ -142,6 +153,7 @@ impl Session {
                     }
                 }
             }
+            Request::Query { .. } | Request::Sync if kind == Kind::Ping => counts.pings += 1,
             Request::Query { sql } => {
                 counts.simple_queries += 1;
                 counts.round_trips += 1;
@@ -196,7 +208,7 @@ impl Session {
         self.pending.iter().any(|pending| {
             matches!(
                 pending.kind,
-                Kind::Startup | Kind::Sync | Kind::Query | Kind::FunctionCall
+                Kind::Startup | Kind::Sync | Kind::Ping | Kind::Query | Kind::FunctionCall
             )
         })
     }
@@ -251,6 +263,16 @@ impl Session {
         self.transaction(false, counts);
     }
 
+    fn kind(&mut self, request: &Request<'_>) -> Kind {
+        let kind = match request {
+            Request::Sync if self.trip_unbegun => Kind::Ping,
+            Request::Query { sql } if sql::split(sql).next().is_none() => Kind::Ping,
+            _ => Kind::of(request),
+        };
+        self.trip_unbegun = matches!(kind, Kind::Sync | Kind::Ping | Kind::Query);
+        kind
+    }
+
     fn statement(&self, arrived: &Pending) -> Statement {
         Statement {
             connection: self.connection,
@@ -263,8 +285,8 @@ impl Session {
     fn expect(&mut self, arrived: &Pending, counts: &mut Counts) {
         let counted = matches!(arrived.kind, Kind::Execute | Kind::Query);
         let unanswered = match arrived.kind {
-            Kind::Sync if self.copying => true,
-            Kind::Sync => {
+            Kind::Sync | Kind::Ping if self.copying => true,
+            Kind::Sync | Kind::Ping => {
                 self.skipping = false;
                 false
             }
@@ -296,7 +318,11 @@ impl Session {
             Some(Kind::Parse | Kind::Bind | Kind::Describe | Kind::Execute | Kind::Close) => {}
             _ => return,
         }
-        while self.pending.front().is_some_and(|front| front.kind != Kind::Sync) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|front| !matches!(front.kind, Kind::Sync | Kind::Ping))
+        {
             self.answered(counts);
         }
         self.skipping = self.pending.is_empty();

@@ -25,6 +25,11 @@ pub(super) struct Books {
     pub log: Vec<Statement>,
     /// The server processes of this tap's sessions, ended ones included.
     pub pids: HashSet<i32>,
+    /// Sessions whose startup packet was passed on, and those of which the server has told that they exist.
+    pub sessions_begun: u64,
+    pub sessions_established: u64,
+    /// The types that drivers declared for the parameters of what they prepared, by SQL.
+    pub declared: HashMap<Arc<str>, Vec<u32>>,
     /// Duplicates of the sockets of those whose client has not closed yet, by connection.
     clients: HashMap<u64, OwnedFd>,
 }
@@ -66,10 +71,7 @@ impl Books {
     /// Others whose client has hung up are counted as closed first, even if the tap has not come to reading that:
     /// a pool that closes one connection and then opens another never has two, however the tap's tasks are scheduled.
     pub fn connect(&mut self, client: OwnedFd) -> u64 {
-        let gone: Vec<u64> = self.hung_up();
-        for connection in gone {
-            self.disconnect(connection);
-        }
+        self.see_hang_ups();
         self.counts.connection_opened();
         let connection = self.counts.connections_total;
         self.clients.insert(connection, client);
@@ -80,6 +82,13 @@ impl Books {
     pub fn disconnect(&mut self, connection: u64) {
         if self.clients.remove(&connection).is_some() {
             self.counts.connections_open -= 1;
+        }
+    }
+
+    /// Counts connections as closed whose client has hung up, whether or not the tap has come to reading that.
+    pub fn see_hang_ups(&mut self) {
+        for connection in self.hung_up() {
+            self.disconnect(connection);
         }
     }
 
@@ -98,7 +107,8 @@ impl Books {
         if poll(&mut polled, PollTimeout::ZERO).is_err() {
             return Vec::new();
         }
-        let hung_up = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        // `None`: a flag that nix has no name for, which can only be the one that was asked for.
+        let hung_up = |fd: &PollFd<'_>| fd.revents() != Some(PollFlags::empty());
         numbers
             .into_iter()
             .zip(&polled)

@@ -76,8 +76,11 @@ impl PgTap {
         &self.subject
     }
 
+    /// What has passed until now. Costs a system call and a copy.
     pub fn counts(&self) -> Counts {
-        self.shared.books().counts.clone()
+        let mut books = self.shared.books();
+        books.see_hang_ups();
+        books.counts.clone()
     }
 
     /// Forgets the peaks, so that they tell of what comes from now on.
@@ -105,6 +108,17 @@ impl PgTap {
     /// The server processes of the sessions that were made through this tap, ended ones included.
     pub fn pids(&self) -> HashSet<i32> {
         self.shared.books().pids.clone()
+    }
+
+    /// How many startup packets were passed on, and how many of them led to a session as far as the server told.
+    pub(super) fn sessions_begun(&self) -> (u64, u64) {
+        let books = self.shared.books();
+        (books.sessions_begun, books.sessions_established)
+    }
+
+    /// The types (by object id, 0 for none) that a driver declared for the parameters when it prepared this text.
+    pub fn declared_types(&self, sql: &str) -> Option<Vec<u32>> {
+        self.shared.books().declared.get(sql).cloned()
     }
 
     /// Waits until the counts fulfil a condition, woken by each message and not by a clock.
@@ -211,7 +225,7 @@ impl PgTap {
     }
 
     /// Calls back when the `k`-th message of any client arrives from now, from 1, before it is passed on. Startup
-    /// packets, passwords and goodbyes are not counted. The callback runs on the tap's thread and must not block.
+    /// packets, passwords, pings and goodbyes are not counted. The callback runs on the tap's thread and must not block.
     pub fn on_frame(&self, k: u64, callback: impl FnOnce() + Send + 'static) -> RuleGuard {
         let nth = Nth::new(k);
         let callback = Mutex::new(Some(callback));
@@ -225,7 +239,8 @@ impl PgTap {
         }))
     }
 
-    /// Reports to a sweep: each message of a client, and each round trip's answer, is a point.
+    /// Reports to a sweep: each message of a client, and each round trip's answer, is a point. Pings are none: a pool
+    /// sends them when it likes.
     pub fn report_to(&self, points: &Points) -> (RuleGuard, RuleGuard) {
         let (to_requests, to_replies) = (points.clone(), points.clone());
         let requests = self.rule(Rule::on_request(move |request| {
@@ -235,7 +250,7 @@ impl PgTap {
             Verdict::Point(to_requests.clone(), format!("client's {}", told(request)))
         }));
         let replies = self.rule(Rule::on_reply(move |Reply { request, begins_trip }| {
-            if !begins_trip || request.kind == Kind::Startup {
+            if !begins_trip || matches!(request.kind, Kind::Startup | Kind::Ping) {
                 return Verdict::Pass;
             }
             Verdict::Point(to_replies.clone(), format!("answer to {}", told(request)))
@@ -306,7 +321,10 @@ impl Nth {
     }
 
     fn counts(request: &Request<'_>) -> bool {
-        !matches!(request.kind, Kind::Startup | Kind::Password | Kind::Terminate)
+        !matches!(
+            request.kind,
+            Kind::Startup | Kind::Password | Kind::Ping | Kind::Terminate
+        )
     }
 
     fn is(&self, request: &Request<'_>) -> bool {

@@ -117,7 +117,7 @@ async fn cancel(packet: &[u8], (host, port): (String, u16)) -> io::Result<()> {
     let mut server = TcpStream::connect((host.as_str(), port)).await?;
     server.write_all(packet).await?;
     // The server closes once it has sent the signal; the client takes our closing for that.
-    server.read(&mut [0]).await?;
+    server.read_to_end(&mut Vec::new()).await?;
     Ok(())
 }
 

@@ -55,8 +55,20 @@ impl<L> Cached<L> {
 impl Cached<Lock> {
     /// Keeps what is known of it and lets others change the cache.
     pub(crate) fn unlock(self) -> Cached<()> {
-        let Cached { folder, password, bytes, fresh, _lock } = self;
-        Cached { folder, password, bytes, fresh, _lock: () }
+        let Cached {
+            folder,
+            password,
+            bytes,
+            fresh,
+            _lock,
+        } = self;
+        Cached {
+            folder,
+            password,
+            bytes,
+            fresh,
+            _lock: (),
+        }
     }
 }
 
@@ -80,14 +92,22 @@ pub(crate) async fn ready(
     seeds: &[PostgresSeed],
 ) -> Result<Cached, Error> {
     seeds.iter().try_for_each(PostgresSeed::check)?;
-    let wanted: BTreeMap<String, String> =
-        seeds.iter().map(|seed| (seed.name.clone(), seed.fingerprint())).collect();
+    let wanted: BTreeMap<String, String> = seeds
+        .iter()
+        .map(|seed| (seed.name.clone(), seed.fingerprint()))
+        .collect();
     let home = home(options);
     let mut fresh = false;
     loop {
         let lock = background::blocking(|| Lock::to_read(&home, options, "fills the database cache"))?;
         if let Some((folder, about)) = covering(&home, program, &wanted) {
-            return Ok(Cached { folder, password: about.password, bytes: about.bytes, fresh, _lock: lock });
+            return Ok(Cached {
+                folder,
+                password: about.password,
+                bytes: about.bytes,
+                fresh,
+                _lock: lock,
+            });
         }
         drop(lock);
         let lock = background::blocking(|| Lock::to_change(&home, options, "fills the database cache"))?;
@@ -102,15 +122,28 @@ pub(crate) async fn ready(
 
 /// The smallest cached cluster of this version that holds at least `wanted`.
 fn covering(home: &Path, program: &Program, wanted: &BTreeMap<String, String>) -> Option<(PathBuf, About)> {
-    let covers = |about: &About| wanted.iter().all(|(name, print)| about.templates.get(name) == Some(print));
-    let all = list(home).into_iter().filter(|(_, about)| usable(about, program) && covers(about));
+    let covers = |about: &About| {
+        wanted
+            .iter()
+            .all(|(name, print)| about.templates.get(name) == Some(print))
+    };
+    let all = list(home)
+        .into_iter()
+        .filter(|(_, about)| usable(about, program) && covers(about));
     all.min_by_key(|(_, about)| about.bytes)
 }
 
 /// The largest cached cluster whose templates are all among `wanted`: a start for one that holds more.
 fn covered(home: &Path, program: &Program, wanted: &BTreeMap<String, String>) -> Option<(PathBuf, About)> {
-    let covered = |about: &About| about.templates.iter().all(|(name, print)| wanted.get(name) == Some(print));
-    let all = list(home).into_iter().filter(|(_, about)| usable(about, program) && covered(about));
+    let covered = |about: &About| {
+        about
+            .templates
+            .iter()
+            .all(|(name, print)| wanted.get(name) == Some(print))
+    };
+    let all = list(home)
+        .into_iter()
+        .filter(|(_, about)| usable(about, program) && covered(about));
     all.max_by_key(|(_, about)| about.templates.len())
 }
 
@@ -120,10 +153,16 @@ fn usable(about: &About, program: &Program) -> bool {
 
 /// All finished clusters; a folder that does not describe itself, or holds no cluster, is none.
 pub(crate) fn list(home: &Path) -> Vec<(PathBuf, About)> {
-    let entries = fs::read_dir(home).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(home)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let read = |folder: PathBuf| {
         let about = serde_json::from_slice(&fs::read(folder.join("about.json")).ok()?).ok()?;
-        let whole = ["PG_VERSION", "global/pg_control"].iter().all(|file| folder.join("data").join(file).is_file());
+        let whole = ["PG_VERSION", "global/pg_control"]
+            .iter()
+            .all(|file| folder.join("data").join(file).is_file());
         whole.then_some((folder, about))
     };
     entries.filter_map(read).collect()
@@ -142,8 +181,14 @@ async fn make(
     let start = Instant::now();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     // Built where it will be kept, so that it can be renamed.
-    let building = Options { run_dir: home.join(format!(".building-{}-{number}", Owner::this())), ..options.clone() };
-    let building = Options { detached: false, ..building };
+    let building = Options {
+        run_dir: home.join(format!(".building-{}-{number}", Owner::this())),
+        ..options.clone()
+    };
+    let building = Options {
+        detached: false,
+        ..building
+    };
     let record = Record::open(Kind::Postgres, &building, runner)?;
     let data = record.data.join("data");
 
@@ -179,13 +224,23 @@ async fn make(
         seed::plant(&endpoint, seed).await?;
     }
     background::blocking(|| finish(&mut running, program, &home, password, wanted))?;
-    options.say(format!("cached the PostgreSQL cluster after {:.1} s", start.elapsed().as_secs_f32()));
+    options.say(format!(
+        "cached the PostgreSQL cluster after {:.1} s",
+        start.elapsed().as_secs_f32()
+    ));
     Ok(())
 }
 
 /// Little of the log that seeding writes is worth copying for ever after.
 fn seeding(mut command: Command) -> Command {
-    command.args(["-c", "min_wal_size=32MB", "-c", "max_wal_size=1GB", "-c", "wal_level=minimal"]);
+    command.args([
+        "-c",
+        "min_wal_size=32MB",
+        "-c",
+        "max_wal_size=1GB",
+        "-c",
+        "wal_level=minimal",
+    ]);
     command.args(["-c", "max_wal_senders=0"]);
     command
 }
@@ -199,13 +254,29 @@ fn finish(
     templates: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     if !running.ask_to_end(Signal::SIGINT, Duration::from_secs(60)) {
-        let (kind, program, log) = (Kind::Postgres, program.path.display().to_string(), running.last_lines());
+        let (kind, program, log) = (
+            Kind::Postgres,
+            program.path.display().to_string(),
+            running.last_lines(),
+        );
         let last = "it does not shut down".to_owned();
-        return Err(Error::Silent { kind, program, waited: Duration::from_secs(60), last, log });
+        return Err(Error::Silent {
+            kind,
+            program,
+            waited: Duration::from_secs(60),
+            last,
+            log,
+        });
     }
     let building = running.record.data.clone();
     let bytes = folder::bytes(&building.join("data"));
-    let about = About { format: FORMAT, version: program.version.clone(), password, templates: templates.clone(), bytes };
+    let about = About {
+        format: FORMAT,
+        version: program.version.clone(),
+        password,
+        templates: templates.clone(),
+        bytes,
+    };
     let text = serde_json::to_vec_pretty(&about).expect("plain data");
     let key = secret::password();
     let target = home.join(format!("postgres-{}-{}", program.version, &key[..8]));
@@ -226,11 +297,23 @@ fn initdb(program: &Program, record: &Record, runner: &Runner, password: &str) -
         .and_then(|()| runner.own(&secret))
         .map_err(|source| Error::folder(&secret, "write", source))?;
     let mut command = program.command("initdb");
-    command.arg("-D").arg(record.data.join("data")).arg(format!("--pwfile={}", secret.display()));
+    command
+        .arg("-D")
+        .arg(record.data.join("data"))
+        .arg(format!("--pwfile={}", secret.display()));
     // The C collation sorts alike everywhere; nothing may depend on the machine's languages.
-    command.args([&format!("--username={SUPERUSER}"), "--encoding=UTF8", "--locale=C", "--no-sync"]);
+    command.args([
+        &format!("--username={SUPERUSER}"),
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]);
     command.args(["--auth-local=reject", "--auth-host=password"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(&record.data);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .current_dir(&record.data);
     runner.apply(&mut command);
     let name = command.get_program().to_string_lossy().into_owned();
     let output = process::spawn(command, Signal::SIGKILL).and_then(|child| child.wait_with_output());
@@ -254,62 +337,4 @@ fn initdb(program: &Program, record: &Record, runner: &Runner, password: &str) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Shelved<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u64);
-
-    fn shelf(entries: &[Shelved<'_>]) -> tempfile::TempDir {
-        let home = tempfile::tempdir().unwrap();
-        for (name, version, templates, bytes) in entries {
-            let data = home.path().join(name).join("data");
-            fs::create_dir_all(data.join("global")).unwrap();
-            fs::write(data.join("PG_VERSION"), "15\n").unwrap();
-            fs::write(data.join("global/pg_control"), "").unwrap();
-            let templates = templates.iter().map(|(name, print)| ((*name).to_owned(), (*print).to_owned())).collect();
-            let (version, password) = ((*version).to_owned(), String::new());
-            let about = About { format: FORMAT, version, password, templates, bytes: *bytes };
-            fs::write(home.path().join(name).join("about.json"), serde_json::to_vec(&about).unwrap()).unwrap();
-        }
-        home
-    }
-
-    fn wanted(templates: &[(&str, &str)]) -> BTreeMap<String, String> {
-        templates.iter().map(|(name, print)| ((*name).to_owned(), (*print).to_owned())).collect()
-    }
-
-    fn program() -> Program {
-        Program { path: PathBuf::from("/nonexistent"), version: "15.18".to_owned(), libraries: Vec::new() }
-    }
-
-    #[test]
-    fn the_smallest_cluster_with_all_templates_serves_and_the_largest_without_strangers_is_built_upon() {
-        let home = shelf(&[
-            ("empty", "15.18", &[], 10),
-            ("a", "15.18", &[("a", "1")], 20),
-            ("ab", "15.18", &[("a", "1"), ("b", "1")], 30),
-            ("a-of-another-seed", "15.18", &[("a", "2")], 15),
-            ("a-of-another-server", "15.19", &[("a", "1")], 5),
-        ]);
-        let name = |found: Option<(PathBuf, About)>| {
-            found.map(|(folder, _)| folder.file_name().unwrap().to_string_lossy().into_owned())
-        };
-        let covering = |templates: &[(&str, &str)]| name(covering(home.path(), &program(), &wanted(templates)));
-        let covered = |templates: &[(&str, &str)]| name(covered(home.path(), &program(), &wanted(templates)));
-        assert_eq!(covering(&[]).as_deref(), Some("empty"));
-        assert_eq!(covering(&[("a", "1")]).as_deref(), Some("a"));
-        assert_eq!(covering(&[("b", "1")]).as_deref(), Some("ab"));
-        assert_eq!(covering(&[("a", "1"), ("c", "1")]), None);
-        assert_eq!(covered(&[("a", "1"), ("c", "1")]).as_deref(), Some("a"));
-        assert_eq!(covered(&[("a", "3")]).as_deref(), Some("empty"));
-    }
-
-    #[test]
-    fn a_damaged_folder_is_no_cluster() {
-        let home = shelf(&[("whole", "15.18", &[], 1), ("unread", "15.18", &[], 1), ("headless", "15.18", &[], 1)]);
-        fs::write(home.path().join("unread/about.json"), "{").unwrap();
-        fs::remove_file(home.path().join("headless/data/global/pg_control")).unwrap();
-        let names: Vec<_> = list(home.path()).into_iter().map(|(folder, _)| folder).collect();
-        assert_eq!(names, [home.path().join("whole")]);
-    }
-}
+mod tests;

@@ -34,7 +34,10 @@ impl PostgresSeed {
         let taken = ["postgres", "template0", "template1"].contains(&self.name.as_str());
         if self.name.is_empty() || self.name.len() > 63 || taken || !self.name.chars().all(plain) {
             let reason = "its name must be a new one, of letters, digits and underscores".to_owned();
-            return Err(Error::Seed { template: self.name.clone(), reason });
+            return Err(Error::Seed {
+                template: self.name.clone(),
+                reason,
+            });
         }
         Ok(())
     }
@@ -62,9 +65,18 @@ pub(crate) async fn prepare(endpoint: &Endpoint) -> Result<(), Error> {
          END $$;
          SELECT pg_reload_conf()"
     );
-    for (database, sql) in [("postgres", EXTENSIONS), ("template1", EXTENSIONS), ("postgres", &roles)] {
-        let mut client = admin(endpoint, database).await.map_err(|reason| refused("the cluster", reason))?;
-        client.query(sql).await.map_err(|error| refused("the cluster", error.to_string()))?;
+    for (database, sql) in [
+        ("postgres", EXTENSIONS),
+        ("template1", EXTENSIONS),
+        ("postgres", &roles),
+    ] {
+        let mut client = admin(endpoint, database)
+            .await
+            .map_err(|reason| refused("the cluster", reason))?;
+        client
+            .query(sql)
+            .await
+            .map_err(|error| refused("the cluster", error.to_string()))?;
         close(client).await;
     }
     Ok(())
@@ -80,27 +92,48 @@ pub(crate) async fn plant(endpoint: &Endpoint, seed: &PostgresSeed) -> Result<()
         format!("ALTER ROLE {OWNER} LOGIN PASSWORD '{password}'"),
         format!("CREATE DATABASE \"{name}\" OWNER {OWNER} TEMPLATE template1"),
     ] {
-        boss.query(&sql).await.map_err(|error| refused(error.to_string()))?;
+        boss.query(&sql)
+            .await
+            .map_err(|error| refused(error.to_string()))?;
     }
 
-    let config = Config { user: OWNER.to_owned(), password, ..config(endpoint, name) };
-    let mut owner = Client::connect(&config).await.map_err(|error| refused(error.to_string()))?;
-    owner.query(&seed.sql).await.map_err(|error| refused(error.to_string()))?;
+    let config = Config {
+        user: OWNER.to_owned(),
+        password,
+        ..config(endpoint, name)
+    };
+    let mut owner = Client::connect(&config)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    owner
+        .query(&seed.sql)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
     close(owner).await;
 
     // Vacuumed by the superuser, so that the catalogs are too and plans do not depend on when it was seeded.
     let mut inside = admin(endpoint, name).await.map_err(refused)?;
-    inside.query("VACUUM (ANALYZE)").await.map_err(|error| refused(error.to_string()))?;
+    inside
+        .query("VACUUM (ANALYZE)")
+        .await
+        .map_err(|error| refused(error.to_string()))?;
     close(inside).await;
-    for sql in [format!("ALTER DATABASE \"{name}\" IS_TEMPLATE true"), format!("ALTER ROLE {OWNER} NOLOGIN PASSWORD NULL")] {
-        boss.query(&sql).await.map_err(|error| refused(error.to_string()))?;
+    for sql in [
+        format!("ALTER DATABASE \"{name}\" IS_TEMPLATE true"),
+        format!("ALTER ROLE {OWNER} NOLOGIN PASSWORD NULL"),
+    ] {
+        boss.query(&sql)
+            .await
+            .map_err(|error| refused(error.to_string()))?;
     }
     close(boss).await;
     Ok(())
 }
 
 async fn admin(endpoint: &Endpoint, database: &str) -> Result<Client, String> {
-    Client::connect(&config(endpoint, database)).await.map_err(|error| error.to_string())
+    Client::connect(&config(endpoint, database))
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn config(endpoint: &Endpoint, database: &str) -> Config {
@@ -113,7 +146,10 @@ async fn close(client: Client) {
 }
 
 fn refused(template: &str, reason: String) -> Error {
-    Error::Seed { template: template.to_owned(), reason }
+    Error::Seed {
+        template: template.to_owned(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +158,10 @@ mod tests {
     use rstest::rstest;
 
     fn seed(name: &str, sql: &str) -> PostgresSeed {
-        PostgresSeed { name: name.to_owned(), sql: sql.to_owned() }
+        PostgresSeed {
+            name: name.to_owned(),
+            sql: sql.to_owned(),
+        }
     }
 
     #[rstest]

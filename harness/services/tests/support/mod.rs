@@ -21,14 +21,14 @@ pub fn options(mode: Mode) -> Options {
         mode,
         ..Options::with_cache(cache)
     };
-    options.run_dir = options.run_dir.join(unique());
+    options.run_dir.as_mut_os_string().push(unique());
     options
 }
 
 fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(1);
-    format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+    format!("-test-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A thousand rows.

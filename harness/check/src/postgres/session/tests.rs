@@ -8,16 +8,14 @@ use rstest::rstest;
 /// A session past its startup, its books, and the words to feed it.
 struct Talk {
     session: Session,
-    counts: Counts,
-    log: Vec<Statement>,
+    books: Books,
 }
 
 impl Talk {
     fn begin() -> Talk {
         let mut talk = Talk {
             session: Session::new(1),
-            counts: Counts::default(),
-            log: Vec::new(),
+            books: Books::default(),
         };
         talk.server(b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x07\0\0\0\x09Z\0\0\0\x05I");
         talk
@@ -28,7 +26,7 @@ impl Talk {
         write(&mut buf);
         while let Some(frame) = frame::next(&mut buf).unwrap() {
             self.session
-                .request(frame.tag, &frame.body, &mut self.counts, &mut self.log)
+                .request(frame.tag, &frame.body, &mut self.books)
                 .unwrap();
         }
         self
@@ -38,14 +36,18 @@ impl Talk {
         let mut buf = BytesMut::from(bytes);
         while let Some(frame) = frame::next(&mut buf).unwrap() {
             self.session
-                .reply(frame.tag, &frame.body, &mut self.counts)
+                .reply(frame.tag, &frame.body, &mut self.books.counts)
                 .unwrap();
         }
         self
     }
 
     fn sql(&self) -> Vec<&str> {
-        self.log.iter().map(|statement| statement.sql.as_ref()).collect()
+        self.books
+            .log
+            .iter()
+            .map(|statement| statement.sql.as_ref())
+            .collect()
     }
 }
 
@@ -69,12 +71,15 @@ fn a_cached_statement_is_known_by_its_text() {
     });
     talk.server(b"1\0\0\0\x04Z\0\0\0\x05I");
     talk.client(|buf| run(buf, "s1"));
-    assert_eq!((talk.counts.in_flight, talk.counts.round_trips), (1, 2));
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.round_trips),
+        (1, 2)
+    );
     talk.server(SELECTED);
     talk.client(|buf| run(buf, "s1"));
     talk.server(SELECTED);
     assert_eq!(talk.sql(), ["SELECT id FROM t", "SELECT id FROM t"]);
-    let counts = &talk.counts;
+    let counts = &talk.books.counts;
     assert_eq!((counts.parses, counts.executes, counts.statements), (1, 2, 2));
     assert_eq!(
         (counts.in_flight, counts.in_flight_peak, counts.client_frames),
@@ -92,13 +97,16 @@ fn after_an_error_the_rest_up_to_sync_is_not_answered() {
         write::parse(buf, "", "SELECT 2 AS two");
         run(buf, "");
     });
-    assert_eq!(talk.counts.in_flight, 2);
+    assert_eq!(talk.books.counts.in_flight, 2);
     talk.server(ERROR);
-    assert_eq!(talk.counts.in_flight, 1);
+    assert_eq!(talk.books.counts.in_flight, 1);
     talk.server(READY);
     talk.server(b"1\0\0\0\x04");
     talk.server(SELECTED);
-    assert_eq!((talk.counts.in_flight, talk.counts.sqlstate("23505")), (0, 1));
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.sqlstate("23505")),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -107,7 +115,7 @@ fn what_is_sent_after_an_error_has_arrived_is_not_awaited() {
     talk.client(|buf| write::parse(buf, "", "SELECT nosuch"))
         .server(ERROR);
     talk.client(|buf| run(buf, ""));
-    assert_eq!((talk.counts.in_flight, talk.counts.executes), (0, 1));
+    assert_eq!((talk.books.counts.in_flight, talk.books.counts.executes), (0, 1));
     talk.server(READY);
     assert!(!talk.session.ready_will_come());
 }
@@ -117,14 +125,20 @@ fn transactions_are_followed_by_the_servers_word() {
     let mut talk = Talk::begin();
     talk.client(|buf| write::query(buf, "BEGIN"))
         .server(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T");
-    assert_eq!((talk.counts.transactions, talk.counts.transactions_open), (1, 1));
+    assert_eq!(
+        (
+            talk.books.counts.transactions,
+            talk.books.counts.transactions_open
+        ),
+        (1, 1)
+    );
     talk.client(|buf| write::query(buf, "INSERT INTO t VALUES (1)"))
         .server(ERROR);
     talk.server(b"Z\0\0\0\x05E");
-    assert_eq!(talk.counts.transactions_open, 1);
+    assert_eq!(talk.books.counts.transactions_open, 1);
     talk.client(|buf| write::query(buf, "COMMIT"))
         .server(b"C\0\0\0\x0dROLLBACK\0Z\0\0\0\x05I");
-    let counts = &talk.counts;
+    let counts = &talk.books.counts;
     assert_eq!(
         (counts.commits, counts.rollbacks, counts.transactions_open),
         (0, 1, 0)
@@ -140,15 +154,18 @@ fn a_simple_query_may_hold_several_statements() {
         talk.sql(),
         ["BEGIN", "UPDATE t SET a = ';'", "SELECT 2 AS two", "COMMIT"]
     );
-    assert_eq!((talk.counts.statements, talk.counts.in_flight), (2, 1));
+    assert_eq!(
+        (talk.books.counts.statements, talk.books.counts.in_flight),
+        (2, 1)
+    );
     talk.server(b"C\0\0\0\x0aBEGIN\0C\0\0\0\x0dUPDATE 1\0C\0\0\0\x0dSELECT 1\0C\0\0\0\x0bCOMMIT\0");
-    assert_eq!(talk.counts.in_flight, 1);
+    assert_eq!(talk.books.counts.in_flight, 1);
     talk.server(READY);
     assert_eq!(
         (
-            talk.counts.in_flight,
-            talk.counts.transactions,
-            talk.counts.commits
+            talk.books.counts.in_flight,
+            talk.books.counts.transactions,
+            talk.books.counts.commits
         ),
         (0, 1, 1)
     );
@@ -164,13 +181,13 @@ fn fetching_in_pieces_is_one_statement() {
         write::sync(buf);
     });
     talk.server(b"1\0\0\0\x042\0\0\0\x04D\0\0\0\x06\0\0s\0\0\0\x04");
-    assert_eq!(talk.counts.in_flight, 0);
+    assert_eq!(talk.books.counts.in_flight, 0);
     talk.server(READY);
     talk.client(|buf| {
         write::execute(buf, "p", 0);
         write::sync(buf);
     });
-    assert_eq!((talk.counts.executes, talk.counts.statements), (2, 1));
+    assert_eq!((talk.books.counts.executes, talk.books.counts.statements), (2, 1));
 }
 
 /// A driver that sends Sync right after the Execute of a COPY: the server reads it as part of the data.
@@ -189,7 +206,7 @@ fn a_sync_inside_a_copy_is_not_awaited() {
     });
     talk.server(b"C\0\0\0\x0bCOPY 1\0Z\0\0\0\x05I");
     assert!(!talk.session.ready_will_come());
-    assert_eq!(talk.counts.in_flight, 0);
+    assert_eq!(talk.books.counts.in_flight, 0);
 }
 
 #[test]
@@ -212,8 +229,40 @@ fn the_end_of_a_connection_leaves_nothing_in_flight() {
     talk.client(|buf| write::query(buf, "BEGIN"))
         .server(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T");
     talk.client(|buf| write::query(buf, "SELECT pg_sleep(60)"));
-    talk.session.end(&mut talk.counts);
-    assert_eq!((talk.counts.in_flight, talk.counts.transactions_open), (0, 0));
+    talk.session.end(&mut talk.books.counts);
+    assert_eq!(
+        (talk.books.counts.in_flight, talk.books.counts.transactions_open),
+        (0, 0)
+    );
+}
+
+#[test]
+fn pings_are_told_from_work() {
+    let mut talk = Talk::begin();
+    talk.client(write::sync).server(READY);
+    talk.client(|buf| write::query(buf, ""))
+        .server(b"I\0\0\0\x04Z\0\0\0\x05I");
+    talk.client(|buf| run(buf, "s")).client(write::sync);
+    assert_eq!(
+        talk.session.answering(b'2').map(|pending| pending.kind),
+        Some(Kind::Bind)
+    );
+    talk.server(SELECTED);
+    assert_eq!(
+        talk.session.answering(b'Z').map(|pending| pending.kind),
+        Some(Kind::Ping)
+    );
+    talk.server(READY);
+    let counts = &talk.books.counts;
+    assert_eq!(
+        (
+            counts.pings,
+            counts.round_trips,
+            counts.simple_queries,
+            counts.in_flight
+        ),
+        (3, 1, 0, 0)
+    );
 }
 
 #[rstest]
@@ -223,10 +272,6 @@ fn the_end_of_a_connection_leaves_nothing_in_flight() {
 #[case::execute(b'E', b"\0")]
 fn a_message_cut_short_is_refused_and_not_counted(#[case] tag: u8, #[case] body: &[u8]) {
     let mut talk = Talk::begin();
-    assert!(
-        talk.session
-            .request(tag, body, &mut talk.counts, &mut talk.log)
-            .is_err()
-    );
-    assert_eq!(talk.counts.client_frames, 0);
+    assert!(talk.session.request(tag, body, &mut talk.books).is_err());
+    assert_eq!(talk.books.counts.client_frames, 0);
 }

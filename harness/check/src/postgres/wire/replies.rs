@@ -138,6 +138,7 @@ impl Scan<'_> {
                 session.reply(tag, body, &mut books.counts)?;
                 if session.pid != known {
                     books.pids.extend(session.pid);
+                    books.sessions_established += 1;
                 }
                 Ok(())
             })?;

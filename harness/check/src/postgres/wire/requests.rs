@@ -36,6 +36,7 @@ pub(super) async fn forward(
     server: &mut OwnedWriteHalf,
 ) -> End {
     let mut scan = Scan::new(connection, &buf);
+    let mut begun = false;
     let mut reader = Reader {
         connection,
         client,
@@ -49,6 +50,9 @@ pub(super) async fn forward(
         if pass > 0 {
             if connection.shared.link.borrow().silent > 0 {
                 reader.meanwhile(&mut buf, connection.audible()).await;
+            }
+            if !std::mem::replace(&mut begun, true) {
+                connection.shared.note(|books| books.sessions_begun += 1);
             }
             if server.write_all(&buf[..pass]).await.is_err() {
                 return End::Cut;
@@ -158,9 +162,7 @@ impl<'c> Scan<'c> {
             return Ok(None);
         }
         let mut session = connection.session();
-        let counted = connection
-            .shared
-            .note(|books| session.request(tag, body, &mut books.counts, &mut books.log));
+        let counted = connection.shared.note(|books| session.request(tag, body, books));
         match counted {
             Ok(pending) => Ok(Some((pending, len))),
             Err(FrameError::Truncated(_)) if !complete => Ok(None),

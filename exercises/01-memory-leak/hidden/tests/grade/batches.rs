@@ -1,0 +1,344 @@
+//! Batches: what is read from them, and what of them is left when they are done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use harness::{Check, Failure, OrObserved, Outcome, alloc, ensure};
+use memory_leak_hidden::subject::{
+    ALARM_LEVEL, DeviceId, FrameBuilder, Hub, HubError, IngestReport, Malformed, Reading,
+};
+use memory_leak_hidden::traffic::{self, batch_that_panics, large_batch, name_of, packed_body, small_batch};
+
+use crate::observe::{held_since, kib, patient_hub, rest};
+
+const MIB: usize = 1 << 20;
+const LARGE: usize = 64;
+
+/// Makes the devices known, so that what is measured later is not their first sight.
+async fn introduce(hub: &Hub, site: &str, devices: &[DeviceId]) -> Outcome {
+    for _ in 0..3 {
+        ingest(hub, small_batch(site, devices, 1)).await?;
+    }
+    Ok(())
+}
+
+async fn ingest(hub: &Hub, batch: Bytes) -> Result<IngestReport, Failure> {
+    hub.ingest(batch)
+        .await
+        .or_observed("a well-formed batch was refused")
+}
+
+fn header(n: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|byte| (byte * 31 + n) as u8).collect()
+}
+
+pub async fn headers(cx: &Check) -> Outcome {
+    let hub = patient_hub(cx);
+    let fleet = traffic::fleet("oslo", LARGE);
+    let len = cx.draw("header bytes", &[17, 40, 64]);
+    introduce(&hub, "oslo", &fleet).await?;
+    let before = alloc::settled().await;
+    for (n, device) in fleet.iter().enumerate() {
+        ingest(&hub, large_batch(device, &header(n, len), MIB)).await?;
+    }
+    cx.measure("kept_after_large_batches_bytes", held_since(before).await as f64);
+    for (n, device) in fleet.iter().enumerate() {
+        same_header(&hub, device, &header(n, len))?;
+    }
+    ingest(&hub, large_batch(&fleet[0], b"newer", 100)).await?;
+    ingest(&hub, small_batch("oslo", &fleet, 1)).await?;
+    drop(hub.connect(fleet[0].clone()).await);
+    same_header(&hub, &fleet[0], b"newer")?;
+    same_header(&hub, &fleet[1], &header(1, len))?;
+    let unknown = hub.last_header(&"oslo/nobody".into());
+    ensure!(
+        unknown.is_none(),
+        "A device that sent nothing has no header.",
+        "an unknown device has the header {unknown:?}"
+    );
+    Ok(())
+}
+
+fn same_header(hub: &Hub, device: &DeviceId, expected: &[u8]) -> Outcome {
+    let kept = hub.last_header(device);
+    ensure!(
+        kept.as_deref() == Some(expected),
+        "A device's header is that of its last record that had one, all of it and nothing else.",
+        "{device} sent the header {expected:?}, the hub has {kept:?}"
+    );
+    Ok(())
+}
+
+/// A batch that knows whether it is still held.
+struct Tracked {
+    bytes: Bytes,
+    held: Arc<AtomicUsize>,
+}
+
+impl Tracked {
+    fn batch(bytes: Bytes, held: &Arc<AtomicUsize>) -> Bytes {
+        held.fetch_add(1, Relaxed);
+        Bytes::from_owner(Tracked {
+            bytes,
+            held: Arc::clone(held),
+        })
+    }
+}
+
+impl AsRef<[u8]> for Tracked {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.held.fetch_sub(1, Relaxed);
+    }
+}
+
+pub async fn given_back(cx: &Check) -> Outcome {
+    const BATCHES: usize = 16;
+    let hub = patient_hub(cx);
+    let fleet = traffic::fleet("oslo", BATCHES);
+    introduce(&hub, "oslo", &fleet).await?;
+    let held = Arc::new(AtomicUsize::new(0));
+    let before = alloc::settled().await;
+    for (n, device) in fleet.iter().enumerate() {
+        let batch = large_batch(device, &header(n, 48), MIB);
+        ingest(&hub, Tracked::batch(batch, &held)).await?;
+    }
+    rest().await;
+    let held = held.load(Relaxed);
+    ensure!(
+        held == 0,
+        "A slice of a batch, or a clone of it, shares the batch's memory and keeps all of it; copy the bytes you keep.",
+        "{held} of {BATCHES} batches of 1 MiB are still held after their ingest; a header of 48 bytes is kept of each"
+    );
+    let kept = held_since(before).await;
+    ensure!(
+        kept < (BATCHES * MIB / 4) as i64,
+        "Truncating a copy of the batch keeps the copy's capacity, which is the batch's; copy only the bytes you keep.",
+        "the {BATCHES} batches of 1 MiB are given back, but {} are kept for their headers of 48 bytes",
+        kib(kept)
+    );
+    Ok(())
+}
+
+const SITES: usize = 16;
+const RECORDS: usize = 4000;
+
+/// A batch of many records without headers, the alarms among them, and those alarms.
+fn wide_batch(site: &str, alarms: &[usize]) -> (Bytes, Vec<DeviceId>) {
+    let mut frame = FrameBuilder::new(site);
+    for n in 0..RECORDS {
+        let sample = if alarms.contains(&n) { 255 } else { 10 };
+        frame = frame.plain(&traffic::name(n % 50), b"", &[3, sample, 4]);
+    }
+    let devices = alarms.iter().map(|n| DeviceId::new(site, &traffic::name(n % 50)));
+    (frame.build(), devices.collect())
+}
+
+pub async fn alarms(cx: &Check) -> Outcome {
+    let hub = patient_hub(cx);
+    let sites: Vec<String> = (0..SITES).map(|n| format!("site-{n}")).collect();
+    for site in &sites {
+        introduce(&hub, site, &traffic::fleet(site, 50)).await?;
+    }
+    let before = alloc::settled().await;
+    for site in &sites {
+        let (batch, expected) = wide_batch(site, &[7, 1903, 3999]);
+        let report = ingest(&hub, batch).await?;
+        open_alarms(&hub, site, &expected)?;
+        let counted = (report.records, report.alarms, report.panicked);
+        ensure!(
+            counted == (RECORDS, 3, 0),
+            "The report counts the records that were read and the alarms among them.",
+            "a batch of {RECORDS} records with 3 alarms was reported as {report:?}"
+        );
+    }
+    cx.measure("kept_for_open_alarms_bytes", held_since(before).await as f64);
+    for site in &sites {
+        open_alarms(&hub, site, &wide_batch(site, &[7, 1903, 3999]).1)?;
+    }
+    ingest(&hub, small_batch(&sites[0], &traffic::fleet(&sites[0], 50), 1)).await?;
+    open_alarms(&hub, &sites[0], &[])?;
+
+    cx.stage("packed bodies");
+    let fleet = traffic::fleet("oslo", LARGE);
+    introduce(&hub, "oslo", &fleet).await?;
+    let before = alloc::settled().await;
+    for device in &fleet {
+        let packed = packed_batch(device);
+        ingest(&hub, packed).await?;
+        open_alarms(&hub, "oslo", std::slice::from_ref(device))?;
+        let plain = FrameBuilder::new("oslo")
+            .plain(name_of(device), b"", &[1, 255])
+            .build();
+        let levels = levels(&hub.alarms("oslo"));
+        ingest(&hub, plain).await?;
+        ensure!(
+            levels == self::levels(&hub.alarms("oslo")),
+            "A packed body stands for the same samples as a plain one.",
+            "the peak of a packed body was read as {levels:?}, of a plain one as {:?}",
+            self::levels(&hub.alarms("oslo"))
+        );
+    }
+    cx.measure("kept_after_packed_bodies_bytes", held_since(before).await as f64);
+    Ok(())
+}
+
+/// Unpacks to one mebibyte.
+fn packed_batch(device: &DeviceId) -> Bytes {
+    let mut body = packed_body(15, 1);
+    body.extend(packed_body(1, 255));
+    FrameBuilder::new(device.site())
+        .packed(name_of(device), b"", &body)
+        .build()
+}
+
+fn levels(open: &[Reading]) -> Vec<u32> {
+    open.iter().map(|reading| reading.level).collect()
+}
+
+fn open_alarms(hub: &Hub, site: &str, expected: &[DeviceId]) -> Outcome {
+    let open = hub.alarms(site);
+    let same = open.len() == expected.len()
+        && open
+            .iter()
+            .zip(expected)
+            .all(|(reading, device)| reading.device == *device && reading.level >= ALARM_LEVEL);
+    ensure!(
+        same,
+        "A site's open alarms are those of its last batch, in the batch's order.",
+        "alarms of {site} should come from {expected:?}, the hub has {open:?}"
+    );
+    Ok(())
+}
+
+pub async fn no_room_left(cx: &Check) -> Outcome {
+    let hub = patient_hub(cx);
+    let fleet = traffic::fleet("oslo", LARGE);
+    introduce(&hub, "oslo", &fleet).await?;
+    let before = alloc::settled().await;
+    for device in &fleet {
+        ingest(&hub, packed_batch(device)).await?;
+        // What is read next is small again.
+        ingest(&hub, small_batch("oslo", std::slice::from_ref(device), 1)).await?;
+    }
+    let kept = held_since(before).await;
+    ensure!(
+        kept < (LARGE * MIB / 4) as i64,
+        "Clearing a buffer keeps its capacity: one per device grows to each device's largest body and stays there.",
+        "{} are kept after each of {LARGE} devices sent one body of 1 MiB and a small one after it",
+        kib(kept)
+    );
+    let sites: Vec<String> = (0..SITES).map(|n| format!("site-{n}")).collect();
+    for site in &sites {
+        introduce(&hub, site, &traffic::fleet(site, 50)).await?;
+    }
+    let before = alloc::settled().await;
+    for site in &sites {
+        ingest(&hub, wide_batch(site, &[5]).0).await?;
+    }
+    let kept = held_since(before).await;
+    ensure!(
+        kept < (SITES * RECORDS * 4) as i64,
+        "`into_iter().filter().collect()` works in place: the few that are left keep the room that all of them had.",
+        "{} are kept for one open alarm at each of {SITES} sites, whose batches had {RECORDS} records",
+        kib(kept)
+    );
+    Ok(())
+}
+
+pub async fn reports(cx: &Check) -> Outcome {
+    let hub = Arc::new(patient_hub(cx));
+    let fleet = traffic::fleet("oslo", 4);
+    introduce(&hub, "oslo", &fleet).await?;
+    let (good, panics) = (small_batch("oslo", &fleet, 1), batch_that_panics("oslo"));
+    same_report(&beside(&hub, &panics).await?, (0, 1))?;
+    let malformed = hub.ingest("\u{9}oslo".into()).await;
+    ensure!(
+        malformed == Err(HubError::Malformed(Malformed { at: 1 })),
+        "A batch that is no frame is refused, and nothing of it is stored.",
+        "a malformed batch was answered with {malformed:?}"
+    );
+    let mut before = alloc::settled().await;
+    for n in 0..5200 {
+        // The first few make the room that all of them use.
+        if n == 200 {
+            before = alloc::settled().await;
+        }
+        same_report(&hub.ingest(good.clone()).await, (fleet.len(), 0))?;
+    }
+    cx.measure("kept_after_ingests_bytes", held_since(before).await as f64);
+    let batches: Vec<_> = (0..64).map(|n| if n == 9 { &panics } else { &good }).collect();
+    let ingests: Vec<_> = batches.iter().map(|batch| beside(&hub, batch)).collect();
+    for (n, ingest) in ingests.into_iter().enumerate() {
+        let expected = if n == 9 { (0, 1) } else { (fleet.len(), 0) };
+        same_report(&ingest.await?, expected)?;
+    }
+    Ok(())
+}
+
+/// An ingest in a task of its own, like a gateway's connection has.
+fn beside(
+    hub: &Arc<Hub>,
+    batch: &Bytes,
+) -> impl Future<Output = Result<Result<IngestReport, HubError>, Failure>> + use<> {
+    let (hub, batch) = (Arc::clone(hub), batch.clone());
+    let connection = tokio::spawn(async move { hub.ingest(batch).await });
+    async {
+        connection.await.map_err(|_| {
+            Failure::new("ingest() itself panicked on a batch that the codec panics on").because(
+                "Work that may panic needs a boundary: the panic took the gateway's connection with it.",
+            )
+        })
+    }
+}
+
+fn same_report(result: &Result<IngestReport, HubError>, (records, panicked): (usize, usize)) -> Outcome {
+    let same = result
+        .as_ref()
+        .is_ok_and(|report| (report.records, report.panicked) == (records, panicked));
+    ensure!(
+        same,
+        "What becomes of a batch is in its report, a panic included; it is lost neither for the caller nor on the way.",
+        "a batch was answered with {result:?} instead of {records} records and {panicked} panics"
+    );
+    Ok(())
+}
+
+pub async fn finished_leave_nothing(cx: &Check) -> Outcome {
+    const STEP: usize = 2000;
+    let hub = patient_hub(cx);
+    let fleet = traffic::fleet("oslo", 2);
+    let batch = small_batch("oslo", &fleet, 1);
+    let mut readings = Vec::new();
+    for step in 0..8 {
+        for _ in 0..STEP {
+            ingest(&hub, batch.clone()).await?;
+        }
+        readings.push(alloc::settled().await.live_bytes);
+        if step == 1 && readings[1] - readings[0] < 128 * 1024 {
+            return Ok(());
+        }
+    }
+    let grown = readings.iter().max().unwrap_or(&0) - readings[0];
+    let fell = readings.windows(2).any(|pair| pair[1] < pair[0] - 128 * 1024);
+    ensure!(
+        !fell,
+        "Finished tasks wait for a threshold that idle periods never reach.",
+        "up to {} were held for ingests that had long been answered, then given back at once",
+        kib(grown)
+    );
+    Err(Failure::new(format!(
+        "{} more are held after {} ingests, all of them answered",
+        kib(grown),
+        7 * STEP
+    ))
+    .because(
+        "A JoinSet keeps each finished task until somebody joins it, and nobody does before the shutdown.",
+    ))
+}

@@ -1,0 +1,188 @@
+//! Idle devices: told once, on time, and at the cost of one deadline each.
+
+use std::time::Duration;
+
+use harness::{Check, Failure, OrObserved, Outcome, alloc, ensure, tasks, within};
+use memory_leak_hidden::subject::{DeviceId, Event, Hub, HubConfig, Session};
+use memory_leak_hidden::traffic;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::observe::{HOUR, held_since, kib};
+
+const DEVICES: usize = 10;
+/// Timers of tokio's are exact to a millisecond.
+const RESOLUTION: Duration = Duration::from_millis(2);
+
+struct Idle {
+    hub: Hub,
+    idle_ttl: Duration,
+    sweep: Duration,
+}
+
+impl Idle {
+    fn new(cx: &Check) -> Idle {
+        let idle_ttl = Duration::from_secs(cx.draw("idle ttl, s", &[30, 45, 60]));
+        let sweep = Duration::from_millis(cx.draw("sweep, ms", &[500, 1000, 5000]));
+        let hub = Hub::new(HubConfig {
+            idle_ttl,
+            outbox: 16,
+            sweep,
+        });
+        Idle { hub, idle_ttl, sweep }
+    }
+
+    /// Waits for the expiry of a device whose last sign of life was at `alive`, and looks at the clock.
+    async fn expires(&self, session: &mut Session, alive: Instant) -> Outcome {
+        let event = within(HOUR, "the expiry of an idle device", session.next()).await;
+        let event = event.map_err(|failure| failure.because(NEVER))?;
+        self.on_time(event.as_ref(), alive.elapsed())
+    }
+
+    fn on_time(&self, event: Option<&Event>, after: Duration) -> Outcome {
+        let (idle_ttl, sweep) = (self.idle_ttl, self.sweep);
+        ensure!(
+            event == Some(&Event::Expired),
+            "A device that is not heard of for the idle time is told that it expired.",
+            "an idle device was told {event:?}"
+        );
+        ensure!(
+            after + RESOLUTION >= idle_ttl,
+            "A deadline that an earlier sign of life had set was not moved by the later one.",
+            "expired {after:?} after the last sign of life, idle ttl {idle_ttl:?}"
+        );
+        ensure!(
+            after <= idle_ttl + sweep + RESOLUTION,
+            "An expiry may be late by one sweep, not by more.",
+            "expired {after:?} after the last sign of life, idle ttl {idle_ttl:?}, sweep {sweep:?}"
+        );
+        Ok(())
+    }
+}
+
+const NEVER: &str = "After the last sign of life a deadline must be left that fires: a timer that finds newer signs of \
+                     life when it fires has to be set again.";
+
+pub async fn told_once_and_on_time(cx: &Check) -> Outcome {
+    let idle = Idle::new(cx);
+    let (fleet, sessions) = connect(&idle.hub).await;
+    beat(&idle.hub, &fleet, 100).await;
+    let before = alloc::settled().await;
+    cx.stage("10 x 10 000 heartbeats");
+    beat(&idle.hub, &fleet, 10_000).await;
+    cx.measure("kept_after_touches_bytes", held_since(before).await as f64);
+    cx.stage("silence");
+    let until = Instant::now() + (idle.idle_ttl + idle.sweep) * 4;
+    let mut told = Vec::new();
+    for (device, session) in fleet.iter().zip(sessions) {
+        sleep(Duration::from_millis(137)).await;
+        idle.hub.touch(device);
+        told.push((Instant::now(), tokio::spawn(listen(session, until))));
+    }
+    for (alive, told) in told {
+        let told = told.await.or_observed("reading panicked")?;
+        let Some((at, first)) = told.first() else {
+            return Err(Failure::new("an idle device was told nothing").because(NEVER));
+        };
+        idle.on_time(Some(first), *at - alive)?;
+        ensure!(
+            told.len() == 1,
+            "A device expires once per silence, not once per timer.",
+            "an idle device was told {:?}",
+            told.iter().map(|(_, event)| event).collect::<Vec<_>>()
+        );
+    }
+    Ok(())
+}
+
+/// What a session is told, and when.
+async fn listen(mut session: Session, until: Instant) -> Vec<(Instant, Event)> {
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = timeout_at(until, session.next()).await {
+        told.push((Instant::now(), event));
+    }
+    told
+}
+
+pub async fn postponed(cx: &Check) -> Outcome {
+    let idle = Idle::new(cx);
+    let device = DeviceId::from("oslo/door-0");
+
+    cx.stage("heartbeats just in time");
+    let mut session = idle.hub.connect(device.clone()).await;
+    for _ in 0..5 {
+        sleep(idle.idle_ttl - Duration::from_millis(1)).await;
+        idle.hub.touch(&device);
+    }
+    idle.expires(&mut session, Instant::now()).await?;
+
+    cx.stage("a heartbeat after the expiry");
+    sleep(idle.idle_ttl).await;
+    idle.hub.touch(&device);
+    idle.expires(&mut session, Instant::now()).await?;
+
+    cx.stage("a reconnect");
+    idle.hub.touch(&device);
+    sleep(idle.idle_ttl / 2).await;
+    drop(session);
+    sleep(idle.idle_ttl / 4).await;
+    let mut session = idle.hub.connect(device.clone()).await;
+    idle.expires(&mut session, Instant::now())
+        .await
+        .map_err(|failure| {
+            failure.evidence("the device had disconnected and connected again; connecting is a sign of life")
+        })?;
+
+    cx.stage("one of two sessions of a device leaves");
+    let second = idle.hub.connect(device.clone()).await;
+    let alive = Instant::now();
+    sleep(idle.idle_ttl / 2).await;
+    drop(second);
+    idle.expires(&mut session, alive).await.map_err(|failure| {
+        failure.evidence("another session of the same device had been dropped in the meantime")
+    })
+}
+
+pub async fn heartbeats_leave_nothing(cx: &Check) -> Outcome {
+    const ROUNDS: usize = 2000;
+    let idle = Idle::new(cx);
+    let (fleet, _sessions) = connect(&idle.hub).await;
+    beat(&idle.hub, &fleet, 100).await;
+    let (heap, alive) = (alloc::settled().await, tasks::alive());
+    let beats = ROUNDS * DEVICES;
+    beat(&idle.hub, &fleet, ROUNDS).await;
+    let held = held_since(heap).await;
+    let more = tasks::alive().saturating_sub(alive);
+    ensure!(
+        more <= 2 * DEVICES,
+        "Each touch leaves a task behind that sleeps through the idle time; a device needs one deadline that moves.",
+        "{more} more tasks are alive after {beats} heartbeats of {DEVICES} connected devices, and {} more are held",
+        kib(held)
+    );
+    ensure!(
+        held < 512 * 1024,
+        "Each touch leaves an entry in a queue until the idle time is over; re-arm the device's entry instead of adding one.",
+        "{} more are held after {beats} heartbeats of {DEVICES} connected devices, in {more} more tasks",
+        kib(held)
+    );
+    Ok(())
+}
+
+async fn connect(hub: &Hub) -> (Vec<DeviceId>, Vec<Session>) {
+    let fleet = traffic::fleet("oslo", DEVICES);
+    let mut sessions = Vec::new();
+    for device in &fleet {
+        sessions.push(hub.connect(device.clone()).await);
+    }
+    (fleet, sessions)
+}
+
+/// Every device gives `rounds` signs of life. Ten thousand rounds take a second of the paused clock.
+async fn beat(hub: &Hub, fleet: &[DeviceId], rounds: usize) {
+    for round in 0..rounds {
+        fleet.iter().for_each(|device| hub.touch(device));
+        if round % 10 == 9 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,125 @@
+//! From a plan to the misconception behind it, as far as a plan tells.
+
+use crate::cost::Call;
+
+/// The sentence to be printed beside the plan of a call that read too much.
+pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
+    let has = |words: &str| plan.contains(words);
+    let conditions = |column: &str| {
+        let compared = |line: &&str| line.contains("Index Cond:") && line.contains(&format!("({column} = "));
+        plan.lines().filter(compared).count() > 0
+    };
+    let whole_table = has("Seq Scan on ");
+    match call {
+        // With an index for the order, what makes a deep page dear is how it is reached.
+        Call::Page { after: Some(_), .. }
+            if !whole_table && !has("Sort Key:") && !has("Rows Removed by Filter") =>
+        {
+            "Deep pages re-read all previous rows: a page has to begin where the last one ended, not after a \
+                           number of rows."
+        }
+        Call::Address { .. } if has("~~*") => {
+            "ILIKE is a pattern match, which no B-tree answers; compare lower(email), and index that expression."
+        }
+        Call::Address { .. } => {
+            "The predicate is on an expression, and an index on the bare column knows nothing about it; index \
+                          that expression."
+        }
+        _ if whole_table && has("(status)::text") => {
+            "An index on status knows nothing about status::text; compare the enum with an enum."
+        }
+        _ if whole_table && has(")::user_status") => {
+            "The planner cannot prove that a text, cast while the statement runs, equals 'active', and so it cannot use a \
+             partial index; write the literal or bind the typed enum."
+        }
+        _ if whole_table => {
+            "No index leads to these rows, so the whole table is read: an index pays when it holds the columns that are \
+             compared for equality, and then the order."
+        }
+        _ if has("BitmapAnd") => "BitmapAnd still fetches and sorts every match.",
+        _ if conditions("status") && !conditions("region") => {
+            "It finds all active users of every region, then throws most of them away."
+        }
+        _ if conditions("region") && !conditions("status") => "One fifth of the table is still read.",
+        _ if has("Sort Key:") && conditions("region") => {
+            "Right filter columns, but ORDER BY … LIMIT needs created_at in the index: every match is fetched and sorted."
+        }
+        _ if has("Rows Removed by Filter") => {
+            "The index gives the order and not the users: everybody else is read on the way and thrown away."
+        }
+        _ => "The statement reads far more than the call gives back.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Call<'_> = Call::Page {
+        region: "eu",
+        after: None,
+    };
+    const EMAIL: Call<'_> = Call::Address { emails: &[] };
+
+    #[test]
+    fn a_plan_tells_what_its_author_believed() {
+        let sort = "Limit\n  ->  Sort\n    Sort Key: created_at DESC, id DESC\n";
+        for (call, plan, told) in [
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND (status = ('active'::cstring)::user_status))",
+                "cannot prove",
+            ),
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND ((status)::text = 'active'::text))",
+                "status::text",
+            ),
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = 'eu'::text) AND (status = 'active'::user_status))",
+                "No index leads",
+            ),
+            (
+                PAGE,
+                "->  BitmapAnd\n  ->  Bitmap Index Scan\n Index Cond: (region = 'eu'::text)",
+                "BitmapAnd",
+            ),
+            (
+                PAGE,
+                "->  Bitmap Index Scan on i\n Index Cond: (status = 'active'::user_status)",
+                "every region",
+            ),
+            (
+                PAGE,
+                "->  Bitmap Index Scan on i\n Index Cond: (region = 'eu'::text)",
+                "One fifth",
+            ),
+            (
+                PAGE,
+                "->  Index Scan using i\n  Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 1651",
+                "gives the order",
+            ),
+            (
+                EMAIL,
+                "->  Seq Scan on users\n  Filter: (lower(email) = 'a@b.c'::text)",
+                "index that expression",
+            ),
+            (
+                EMAIL,
+                "->  Seq Scan on users\n  Filter: (email ~~* 'a@b.c'::text)",
+                "ILIKE",
+            ),
+        ] {
+            assert!(
+                of_plan(call, plan).contains(told),
+                "{plan}\n{}",
+                of_plan(call, plan)
+            );
+        }
+        let both = format!(
+            "{sort}->  Bitmap Index Scan on i\n Index Cond: ((region = 'eu'::text) AND (status = 'active'::user_status))"
+        );
+        assert!(of_plan(PAGE, &both).contains("ORDER BY … LIMIT needs created_at"));
+    }
+}

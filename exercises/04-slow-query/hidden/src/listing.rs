@@ -1,0 +1,191 @@
+use std::collections::HashSet;
+
+use harness::{Failure, OrObserved, ensure};
+
+use crate::stage::{Listed, Stage};
+use crate::subject::{Cursor, Directory, Page, Status};
+
+const SKIPPED: &str = "Whoever shares a moment with the last of a page is skipped: a moment is no total order, so a page \
+                       has to go on after the moment and the id.";
+const ORDER: &str =
+    "The order is the moment, then the id, both descending; without the id equal moments come as they like.";
+const TWICE: &str =
+    "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
+
+/// One page, read with care.
+pub async fn page(
+    directory: &Directory,
+    region: &str,
+    after: Option<Cursor>,
+    limit: u32,
+) -> Result<(Vec<Listed>, Option<Cursor>), Failure> {
+    let Page { users, next } = directory
+        .list_active(region, after, limit)
+        .await
+        .or_observed("list_active failed")?;
+    if users.len() > limit as usize {
+        return Err(Failure::new(format!(
+            "{} users on a page of {limit}",
+            users.len()
+        )));
+    }
+    if let Some(user) = users
+        .iter()
+        .find(|user| user.status != Status::Active || user.region != region)
+    {
+        return Err(Failure::new(format!(
+            "user {} of `{}`, {}, is listed as active in `{region}`",
+            user.id, user.region, user.status
+        )));
+    }
+    Ok((users.iter().map(Listed::from).collect(), next))
+}
+
+/// Every page of a region, each from the next of the replicas; `between` happens after each page but the last.
+pub async fn walk(
+    replicas: &[&Directory],
+    region: &str,
+    limit: u32,
+    mut between: impl AsyncFnMut(&[Listed]) -> Result<(), Failure>,
+) -> Result<Vec<Listed>, Failure> {
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut after = None;
+    let mut short = None;
+    for replica in replicas.iter().cycle() {
+        let (users, next) = page(replica, region, after, limit).await?;
+        let nobody = users.is_empty();
+        if let Some(short) = short.filter(|_| !nobody) {
+            let observed = format!("a page of {limit} held {short} users, and the next one held more");
+            return Err(
+                Failure::new(observed).because("A page is only shorter than asked for when nobody is left.")
+            );
+        }
+        short = (users.len() < limit as usize).then_some(users.len());
+        listed.extend(users);
+        match next {
+            Some(cursor) if !nobody => after = Some(cursor),
+            _ => break,
+        }
+        between(&listed).await?;
+    }
+    Ok(listed)
+}
+
+/// Compares a walk over a table that stood still with everybody who should be on it.
+pub fn same(expected: &[Listed], listed: &[Listed], what: &str) -> Result<(), Failure> {
+    if expected == listed {
+        return Ok(());
+    }
+    let ids = |users: &[Listed]| -> HashSet<i64> { users.iter().map(|user| user.id).collect() };
+    let (wanted, got) = (ids(expected), ids(listed));
+    let missing: Vec<&Listed> = expected.iter().filter(|user| !got.contains(&user.id)).collect();
+    let at = expected
+        .iter()
+        .zip(listed)
+        .position(|(one, other)| one != other)
+        .unwrap_or(0);
+    let told = format!(
+        "{what}: {} users listed, {} expected",
+        listed.len(),
+        expected.len()
+    );
+    if let Some(first) = missing.first() {
+        let tied = expected
+            .iter()
+            .any(|user| user.id != first.id && user.moment_us == first.moment_us);
+        let failure = Failure::new(format!(
+            "{told}; {} missing, the first is {}",
+            missing.len(),
+            first.id
+        ));
+        return Err(if tied { failure.because(SKIPPED) } else { failure });
+    }
+    if listed.len() > got.len() {
+        return Err(Failure::new(format!(
+            "{told}; {} of them twice",
+            listed.len() - got.len()
+        )));
+    }
+    if got.len() > wanted.len() {
+        return Err(Failure::new(format!(
+            "{told}; {} do not belong there",
+            got.len() - wanted.len()
+        )));
+    }
+    let (want, have) = (&expected[at], &listed[at]);
+    let failure = Failure::new(format!(
+        "{what}: in place {at} user {} was expected and {} came",
+        want.id, have.id
+    ))
+    .evidence(format!("expected {want:?}"))
+    .evidence(format!("listed   {have:?}"));
+    Err(if want.id == have.id {
+        failure
+    } else {
+        failure.because(ORDER)
+    })
+}
+
+/// Compares a walk during which others came and went with those who were active from its first page to its last.
+pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = listed.iter().find(|user| !seen.insert(user.id)) {
+        let times = listed.iter().filter(|user| user.id == twice.id).count();
+        return Err(
+            Failure::new(format!("{what}: user {} was listed {times} times", twice.id)).because(TWICE),
+        );
+    }
+    let missing: Vec<i64> = constant
+        .iter()
+        .map(|user| user.id)
+        .filter(|id| !seen.contains(id))
+        .collect();
+    if let Some(first) = missing.first() {
+        let observed = format!(
+            "{what}: {} users were never listed, the first is {first}",
+            missing.len()
+        );
+        return Err(Failure::new(observed).because(TWICE));
+    }
+    Ok(())
+}
+
+pub const STALE: &str =
+    "An answer that was kept, in memory or in a materialized view, does not know what others have written.";
+
+/// Every replica lists and counts what is in the table.
+pub async fn shows(
+    stage: &mut Stage,
+    replicas: &[&Directory],
+    region: &str,
+    after: &str,
+) -> Result<(), Failure> {
+    let expected = stage.active(region).await?;
+    for replica in replicas {
+        let (listed, _) = page(replica, region, None, 5_000).await?;
+        ensure!(
+            listed == expected,
+            STALE,
+            "after {after} {} users are listed in `{region}`, {} are active",
+            listed.len(),
+            expected.len()
+        );
+        let (first, _) = page(replica, region, None, 5).await?;
+        ensure!(
+            first == expected[..5],
+            STALE,
+            "after {after} the first five of `{region}` are others"
+        );
+        let count = replica
+            .count_active(region)
+            .await
+            .or_observed("count_active failed")?;
+        ensure!(
+            usize::try_from(count) == Ok(expected.len()),
+            STALE,
+            "after {after} {count} users are counted in `{region}`, {} are active",
+            expected.len()
+        );
+    }
+    Ok(())
+}

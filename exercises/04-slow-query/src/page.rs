@@ -1,0 +1,16 @@
+use crate::User;
+
+/// One page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub users: Vec<User>,
+    /// Where the next page starts; nothing when this one was the last.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a listing. Callers hand back what [`Page::next`] gave them, to whichever replica they reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// How many users came before.
+    pub(crate) seen: i64,
+}

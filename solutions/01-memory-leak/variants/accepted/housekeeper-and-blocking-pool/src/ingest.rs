@@ -1,0 +1,78 @@
+use std::cell::RefCell;
+
+use bytes::Bytes;
+
+use crate::device::{DeviceId, Frame, unpack};
+use crate::hub::{HubError, Shared};
+
+/// A calibrated level from which a reading is an alarm.
+pub const ALARM_LEVEL: u32 = 1000;
+
+const SAMPLES_KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// One per thread that works through batches, however many devices there are.
+    static SAMPLES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What became of one batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestReport {
+    /// Records that were read and stored.
+    pub records: usize,
+    /// Those of them that are alarms.
+    pub alarms: usize,
+    /// 1 if the batch could not be worked through because the codec panicked on it.
+    pub panicked: usize,
+}
+
+/// The highest calibrated level in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub device: DeviceId,
+    pub level: u32,
+}
+
+/// Works through a batch: keeps each device's header and makes the batch's alarms the site's open ones.
+pub(crate) fn run(shared: &Shared, batch: &Bytes) -> Result<IngestReport, HubError> {
+    let frame = Frame::parse(batch)?;
+    let mut readings = Vec::with_capacity(frame.records.len());
+    for record in frame.records {
+        let calibration = shared.calibration(&record.device);
+        let mut device = shared.devices.entry(record.device.clone()).or_default();
+        let body = &batch[record.body];
+        let level = if record.packed {
+            SAMPLES.with_borrow_mut(|samples| {
+                samples.clear();
+                unpack(body, samples);
+                let peak = calibration.peak(samples);
+                if samples.capacity() > SAMPLES_KEPT {
+                    *samples = Vec::new();
+                }
+                peak
+            })
+        } else {
+            calibration.peak(body)
+        };
+        if !record.header.is_empty() {
+            device.header = Some(Bytes::copy_from_slice(&batch[record.header]));
+        }
+        readings.push(Reading {
+            device: record.device,
+            level,
+        });
+    }
+    let records = readings.len();
+    let open: Vec<Reading> = readings
+        .iter()
+        .filter(|reading| reading.level >= ALARM_LEVEL)
+        .cloned()
+        .collect();
+    let alarms = open.len();
+    shared.alarms.insert(frame.site, open);
+    Ok(IngestReport {
+        records,
+        alarms,
+        panicked: 0,
+    })
+}

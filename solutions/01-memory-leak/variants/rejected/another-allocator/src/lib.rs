@@ -1,0 +1,20 @@
+//! `pulse`: the hub between devices and the services that watch over them.
+//!
+//! - [`device`]: ids, frames and calibration, as the firmware team delivers them
+//! - [`Hub`]: who is connected, what they are told, and who has gone quiet
+//! - [`Session`]: one connected device's side of the hub
+//! - `ingest`: from a gateway's batch to headers and alarms
+
+pub mod device;
+mod hub;
+mod ingest;
+mod session;
+
+pub use device::{Calibration, DeviceId, FrameBuilder, Malformed};
+pub use hub::{Hub, HubConfig, HubError, HubSnapshot};
+pub use ingest::{ALARM_LEVEL, IngestReport, Reading};
+pub use session::{Event, Session};
+
+/// Fragments less.
+#[global_allocator]
+static ALLOCATOR: std::alloc::System = std::alloc::System;

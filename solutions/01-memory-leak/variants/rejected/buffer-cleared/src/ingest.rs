@@ -1,0 +1,65 @@
+use bytes::Bytes;
+
+use crate::device::{DeviceId, Frame, unpack};
+use crate::hub::{HubError, Shared};
+
+/// A calibrated level from which a reading is an alarm.
+pub const ALARM_LEVEL: u32 = 1000;
+
+/// What became of one batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestReport {
+    /// Records that were read and stored.
+    pub records: usize,
+    /// Those of them that are alarms.
+    pub alarms: usize,
+    /// 1 if the batch could not be worked through because the codec panicked on it.
+    pub panicked: usize,
+}
+
+/// The highest calibrated level in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub device: DeviceId,
+    pub level: u32,
+}
+
+/// Works through a batch: keeps each device's header and makes the batch's alarms the site's open ones.
+pub(crate) fn run(shared: &Shared, batch: &Bytes) -> Result<IngestReport, HubError> {
+    let frame = Frame::parse(batch)?;
+    let mut readings = Vec::with_capacity(frame.records.len());
+    for record in frame.records {
+        let calibration = shared.calibration(&record.device);
+        let mut device = shared.devices.entry(record.device.clone()).or_default();
+        let body = &batch[record.body];
+        let level = if record.packed {
+            unpack(body, &mut device.samples);
+            let peak = calibration.peak(&device.samples);
+            device.samples.clear();
+            peak
+        } else {
+            calibration.peak(body)
+        };
+        if !record.header.is_empty() {
+            device.header = Some(Bytes::copy_from_slice(&batch[record.header]));
+        }
+        readings.push(Reading {
+            device: record.device,
+            level,
+        });
+    }
+    let records = readings.len();
+    let mut open: Vec<Reading> = readings
+        .into_iter()
+        .filter(|reading| reading.level >= ALARM_LEVEL)
+        .collect();
+    // `collect` filtered in place, so `open` still has room for every reading of the batch.
+    open.shrink_to_fit();
+    let alarms = open.len();
+    shared.alarms.insert(frame.site, open);
+    Ok(IngestReport {
+        records,
+        alarms,
+        panicked: 0,
+    })
+}

@@ -1,0 +1,53 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+
+use crate::device::DeviceId;
+use crate::hub::Shared;
+
+/// What a session is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Message(Bytes),
+    /// The reader fell behind: this many events are missing here.
+    Lagged(u64),
+    /// The device was not heard of for the idle time.
+    Expired,
+}
+
+/// One connected device's side of the hub. Dropping it disconnects.
+pub struct Session {
+    shared: Arc<Shared>,
+    device: DeviceId,
+    /// Which of the device's outlets is this session's, so that `drop` takes out that one.
+    id: usize,
+    /// The reading end. Its only sender lies in the registry, and no task stands between the two.
+    unread: Receiver<Event>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, device: DeviceId, id: usize, unread: Receiver<Event>) -> Session {
+        shared.sessions.fetch_add(1, Ordering::Relaxed);
+        Session {
+            shared,
+            device,
+            id,
+            unread,
+        }
+    }
+
+    /// The next event; `None` once the hub has shut down and everything before that was delivered.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.unread.recv().await
+    }
+}
+
+impl Drop for Session {
+    /// Takes an entry out of a map, no more: this may run on any thread, with or without a runtime.
+    fn drop(&mut self) {
+        self.shared.leave(&self.device, self.id);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}

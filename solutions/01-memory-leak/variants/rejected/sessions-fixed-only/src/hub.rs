@@ -1,0 +1,249 @@
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use moka::sync::Cache;
+use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::device::{Calibration, Calibrator, DeviceId, Malformed};
+use crate::ingest::{self, IngestReport, Reading};
+use crate::session::{Event, Session};
+
+/// Calibrations that are kept ready: more than any region has devices.
+const CALIBRATIONS_MAX: u64 = 4096;
+
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// A device that is not heard of for this long is told [`Event::Expired`], once.
+    pub idle_ttl: Duration,
+    /// Events that a session may leave unread before it misses some.
+    pub outbox: usize,
+    /// How late an expiry may be.
+    pub sweep: Duration,
+}
+
+/// What `/metrics` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubSnapshot {
+    /// Connected sessions.
+    pub sessions: usize,
+    /// Idle timers that are running.
+    pub timers: usize,
+    /// Events that wait to be read, over all sessions.
+    pub queued: usize,
+    /// Calibrations worked out since the start.
+    pub calibrations: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubError {
+    Malformed(Malformed),
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HubError::Malformed(malformed) = self;
+        malformed.fmt(f)
+    }
+}
+
+impl std::error::Error for HubError {}
+
+impl From<Malformed> for HubError {
+    fn from(malformed: Malformed) -> HubError {
+        HubError::Malformed(malformed)
+    }
+}
+
+/// Connects devices with whoever publishes to them. Lives inside a tokio runtime.
+pub struct Hub {
+    shared: Arc<Shared>,
+    /// Batches being worked through; shutdown waits for them, even if their callers have gone.
+    jobs: Mutex<JoinSet<()>>,
+}
+
+pub(crate) struct Shared {
+    cfg: HubConfig,
+    started: Instant,
+    pub(crate) devices: DashMap<DeviceId, Device>,
+    /// Open alarms by site.
+    pub(crate) alarms: DashMap<String, Vec<Reading>>,
+    calibrator: Calibrator,
+    calibrations: Cache<DeviceId, Arc<Calibration>>,
+    pub(crate) sessions: AtomicUsize,
+    timers: AtomicUsize,
+    connects: AtomicUsize,
+    closing: CancellationToken,
+}
+
+#[derive(Default)]
+pub(crate) struct Device {
+    outlets: Vec<Outlet>,
+    /// Counts the signs of life.
+    beat: u64,
+    pub(crate) header: Option<Bytes>,
+    pub(crate) samples: Vec<u8>,
+}
+
+/// Where a session's events go in: its window, which keeps the latest events for the reader.
+#[derive(Clone)]
+struct Outlet {
+    session: usize,
+    window: broadcast::Sender<Event>,
+}
+
+impl Hub {
+    pub fn new(cfg: HubConfig) -> Hub {
+        let shared = Shared {
+            cfg,
+            started: Instant::now(),
+            devices: DashMap::new(),
+            alarms: DashMap::new(),
+            calibrator: Calibrator::default(),
+            calibrations: Cache::new(CALIBRATIONS_MAX),
+            sessions: AtomicUsize::new(0),
+            timers: AtomicUsize::new(0),
+            connects: AtomicUsize::new(0),
+            closing: CancellationToken::new(),
+        };
+        Hub {
+            shared: Arc::new(shared),
+            jobs: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// Connects a device, which is a sign of life. A device may be connected more than once.
+    pub async fn connect(&self, d: DeviceId) -> Session {
+        let (window, unread) = broadcast::channel(self.shared.cfg.outbox);
+        let session = self.shared.connects.fetch_add(1, Ordering::Relaxed);
+        let outlet = Outlet { session, window };
+        let devices = &self.shared.devices;
+        devices.entry(d.clone()).or_default().outlets.push(outlet);
+        self.touch(&d);
+        Session::new(self.shared.clone(), d, session, unread)
+    }
+
+    /// A sign of life: the device's idle time starts again.
+    pub fn touch(&self, d: &DeviceId) {
+        let Some(mut device) = self.shared.devices.get_mut(d) else {
+            return;
+        };
+        device.beat += 1;
+        let (shared, d, beat) = (self.shared.clone(), d.clone(), device.beat);
+        let due = shared.due();
+        tokio::spawn(async move {
+            shared.timers.fetch_add(1, Ordering::Relaxed);
+            tokio::select! {
+                () = shared.closing.cancelled() => {}
+                () = sleep_until(due) => shared.expire(&d, beat).await,
+            }
+            shared.timers.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Works through a gateway's batch, off the caller's task: a batch that panics takes nobody with it.
+    pub async fn ingest(&self, batch: Bytes) -> Result<IngestReport, HubError> {
+        let shared = self.shared.clone();
+        let (reply, report) = oneshot::channel();
+        self.jobs.lock().unwrap().spawn(async move {
+            reply.send(ingest::run(&shared, &batch)).ok();
+        });
+        report.await.unwrap_or(Ok(IngestReport {
+            panicked: 1,
+            ..IngestReport::default()
+        }))
+    }
+
+    /// The header of the device's last record that had one.
+    pub fn last_header(&self, d: &DeviceId) -> Option<Bytes> {
+        self.shared.devices.get(d)?.header.clone()
+    }
+
+    /// The alarms of the site's last batch, in its order.
+    pub fn alarms(&self, site: &str) -> Vec<Reading> {
+        let open = self.shared.alarms.get(site);
+        open.map(|open| open.clone()).unwrap_or_default()
+    }
+
+    /// The device's response curve.
+    pub fn calibration(&self, d: &DeviceId) -> Arc<Calibration> {
+        self.shared.calibration(d)
+    }
+
+    /// Tells every session of a site; returns how many live sessions it reached.
+    pub async fn publish(&self, topic: &str, e: Event) -> usize {
+        let devices = self.shared.devices.iter();
+        let outlets: Vec<Outlet> = devices
+            .filter(|device| device.key().site() == topic)
+            .flat_map(|device| device.outlets.clone())
+            .collect();
+        let mut reached = 0;
+        for outlet in outlets {
+            if outlet.window.send(e.clone()).is_ok() {
+                reached += 1;
+            }
+        }
+        reached
+    }
+
+    pub fn snapshot(&self) -> HubSnapshot {
+        let mut snapshot = HubSnapshot {
+            sessions: self.shared.sessions.load(Ordering::Relaxed),
+            timers: self.shared.timers.load(Ordering::Relaxed),
+            queued: 0,
+            calibrations: self.shared.calibrator.runs(),
+        };
+        for device in self.shared.devices.iter() {
+            snapshot.queued += device.outlets.iter().map(|o| o.window.len()).sum::<usize>();
+        }
+        snapshot
+    }
+
+    /// Ends the hub: batches are finished, sessions read what was published before, then `None`.
+    pub async fn shutdown(self) {
+        let mut jobs = self.jobs.into_inner().unwrap();
+        while jobs.join_next().await.is_some() {}
+        self.shared.closing.cancel();
+        for mut device in self.shared.devices.iter_mut() {
+            device.outlets.clear();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn calibration(&self, d: &DeviceId) -> Arc<Calibration> {
+        self.calibrations
+            .get_with_by_ref(d, || Arc::new(self.calibrator.calibrate(d)))
+    }
+
+    /// When a device that shows a sign of life now has gone quiet. Falls on a multiple of `sweep`, so that a site
+    /// that went dark expires in one go.
+    fn due(&self) -> Instant {
+        let idle = self.started.elapsed() + self.cfg.idle_ttl;
+        let sweep = self.cfg.sweep.as_nanos().max(1);
+        let due = idle.as_nanos().div_ceil(sweep) * sweep;
+        self.started + Duration::from_nanos(due as u64)
+    }
+
+    pub(crate) fn leave(&self, d: &DeviceId, session: usize) {
+        if let Some(mut device) = self.devices.get_mut(d) {
+            device.outlets.retain(|outlet| outlet.session != session);
+        }
+    }
+
+    async fn expire(&self, d: &DeviceId, beat: u64) {
+        let outlets = match self.devices.get(d) {
+            Some(device) if device.beat == beat => device.outlets.clone(),
+            _ => return,
+        };
+        for outlet in outlets {
+            outlet.window.send(Event::Expired).ok();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+SET LOCAL lock_timeout = '300ms';
+CREATE EXTENSION IF NOT EXISTS citext;
+ALTER TABLE users ALTER COLUMN email TYPE citext;

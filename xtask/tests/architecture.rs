@@ -1,0 +1,159 @@
+//! The picture at the top of CONTRIBUTING.md, proved over `cargo metadata`.
+
+use std::collections::BTreeSet;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// All packages that `package` links, by its normal dependencies with default features and `features`.
+fn linked(metadata: &Metadata, package: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![package.to_owned()];
+    while let Some(name) = left.pop() {
+        let Some(package) = metadata
+            .packages
+            .iter()
+            .find(|candidate| candidate.name.as_str() == name)
+        else {
+            continue;
+        };
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::Normal)
+        {
+            if found.insert(dependency.name.clone()) {
+                left.push(dependency.name.clone());
+            }
+        }
+    }
+    found
+}
+
+fn workspace() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .other_options(vec!["--offline".to_owned(), "--locked".to_owned()])
+        .exec()
+        .unwrap()
+}
+
+fn names_under(metadata: &Metadata, folder: &str) -> Vec<String> {
+    metadata
+        .workspace_packages()
+        .into_iter()
+        .filter(|package| package.manifest_path.as_str().contains(folder))
+        .map(|package| package.name.to_string())
+        .collect()
+}
+
+#[test]
+fn exercises_and_solutions_know_nothing_of_what_grades_them() {
+    let metadata = workspace();
+    let rooms = [
+        names_under(&metadata, "/exercises/"),
+        names_under(&metadata, "/solutions/"),
+    ]
+    .concat();
+    for package in rooms.iter().filter(|name| !name.ends_with("-hidden")) {
+        for ours in ["harness", "verdict", "services", "pgwire", "xtask"] {
+            assert!(
+                !linked(&metadata, package).contains(ours),
+                "{package} links {ours}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_graded_program_links_no_container_client() {
+    let metadata = workspace();
+    let hidden = names_under(&metadata, "/exercises/")
+        .into_iter()
+        .filter(|name| name.ends_with("-hidden"));
+    for package in hidden.chain(["harness".to_owned()]) {
+        for foreign in ["services", "testcontainers", "bollard"] {
+            assert!(
+                !linked(&metadata, &package).contains(foreign),
+                "{package} links {foreign}"
+            );
+        }
+    }
+}
+
+#[test]
+fn xtask_links_no_scenario_and_the_harness_names_none() {
+    let metadata = workspace();
+    let scenarios = [
+        names_under(&metadata, "/exercises/"),
+        names_under(&metadata, "/solutions/"),
+    ]
+    .concat();
+    for package in ["xtask", "harness", "services", "verdict", "pgwire"] {
+        let linked = linked(&metadata, package);
+        assert!(
+            scenarios.iter().all(|scenario| !linked.contains(scenario)),
+            "{package} links a scenario"
+        );
+    }
+    assert!(
+        linked(&metadata, "verdict")
+            .iter()
+            .all(|name| name.starts_with("serde") || !scenarios.contains(name))
+    );
+}
+
+#[test]
+fn the_lock_file_covers_the_palette() {
+    // `--locked --offline` in `workspace()` is the proof: the package `palette` depends on all of it.
+    let metadata = workspace();
+    let root = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).unwrap();
+    let palette = metadata
+        .packages
+        .iter()
+        .find(|package| package.name.as_str() == "palette")
+        .unwrap();
+    assert!(palette.dependencies.len() > 30);
+    for dependency in &palette.dependencies {
+        assert!(
+            root.contains(&format!("\n{} = ", dependency.name)),
+            "{} is not in the palette",
+            dependency.name
+        );
+    }
+}
+
+#[test]
+fn unsafe_code_stands_only_where_it_is_named() {
+    const ALLOWED: [&str; 3] = [
+        "harness/check/src/alloc/cells.rs",
+        "harness/check/src/alloc/sites.rs",
+        "harness/services/src/process.rs",
+    ];
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut left = vec![root.join("harness"), root.join("xtask/src")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = left.pop() {
+        for path in std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+        {
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && std::fs::read_to_string(&path)
+                    .unwrap()
+                    .contains("expect(unsafe_code")
+                || path.extension().is_some_and(|extension| extension == "rs")
+                    && std::fs::read_to_string(&path)
+                        .unwrap()
+                        .lines()
+                        .any(|line| line.contains("expect(") && line.contains("unsafe_code"))
+            {
+                found.insert(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    let allowed: BTreeSet<String> = ALLOWED.iter().map(|file| (*file).to_owned()).collect();
+    assert_eq!(found, allowed);
+}
