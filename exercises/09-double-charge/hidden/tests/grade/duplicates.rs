@@ -52,9 +52,9 @@ pub async fn at_once(cx: &Check) -> Outcome {
         calls.join_all(),
     );
     // Who charges again and again may have tied itself in knots as well, and that is not the news.
-    let many = stage
-        .provider
-        .until("a third charge", FOREVER, |book| book.charges(checkout.order()) > 2);
+    let many = stage.provider.until("a third charge", FOREVER, |book| {
+        book.charges(checkout.order()) > 2
+    });
     let answers = tokio::select! {
         answers = answered => answers,
         _ = many => Ok(Vec::new()),
@@ -100,16 +100,20 @@ async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2]) -> Outcome {
     let mut admin = pg.admin().await?;
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut came = (0, Instant::now());
-    eventually(Duration::from_secs(10), "a statement of a duplicate", async || {
-        let waiting: usize = gates.iter().map(TapGate::waiting).sum();
-        if waiting != came.0 {
-            came = (waiting, Instant::now());
-        }
-        let rows = admin.query(blocked).await.unwrap_or_default();
-        let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
-        let alone = came.1.elapsed() > Duration::from_secs(1);
-        (waiting == 2 * POOL as usize || waiting > 0 && (blocked || alone)).then_some(())
-    })
+    eventually(
+        Duration::from_secs(10),
+        "a statement of a duplicate",
+        async || {
+            let waiting: usize = gates.iter().map(TapGate::waiting).sum();
+            if waiting != came.0 {
+                came = (waiting, Instant::now());
+            }
+            let rows = admin.query(blocked).await.unwrap_or_default();
+            let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
+            let alone = came.1.elapsed() > Duration::from_secs(1);
+            (waiting == 2 * POOL as usize || waiting > 0 && (blocked || alone)).then_some(())
+        },
+    )
     .await
 }
 

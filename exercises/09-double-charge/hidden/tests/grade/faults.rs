@@ -190,7 +190,9 @@ impl Scene for Payment {
         };
         let (instance, checkout) = (booted.instance.clone(), self.checkout.clone());
         let sending = machine.run(async move { checkout.send(&instance.payments).await });
-        sending.await.unwrap_or_else(|err| Err(PayError::Retry(err.to_string())))
+        sending
+            .await
+            .unwrap_or_else(|err| Err(PayError::Retry(err.to_string())))
     }
 
     async fn verify(&self, after: After<Booted, Self::Answer>) -> Outcome {
@@ -205,7 +207,9 @@ impl Scene for Payment {
             Some(Err(_)) | None => None,
         };
         self.retire(after.subject).await?;
-        let World { provider, survivor, .. } = &*self.world;
+        let World {
+            provider, survivor, ..
+        } = &*self.world;
         if told.is_none() {
             tokio::time::sleep(SHORT.lease).await;
             // The job finds what a crash left behind. After the other faults it is the merchant who comes back first.
@@ -221,7 +225,9 @@ impl Scene for Payment {
 impl Payment {
     /// Waits until the instance has nothing more to do, and takes it out of the picture.
     async fn retire(&self, booted: Option<Arc<Booted>>) -> Outcome {
-        let World { provider, retired, .. } = &*self.world;
+        let World {
+            provider, retired, ..
+        } = &*self.world;
         let machine = booted.and_then(Arc::into_inner).and_then(|booted| booted.machine);
         if let Some(machine) = machine {
             self.until_quiet().await?;
@@ -229,7 +235,10 @@ impl Payment {
         }
         let refused = self.tap.refuse();
         self.tap.cut_all();
-        retired.lock().unwrap_or_else(PoisonError::into_inner).push(refused);
+        retired
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(refused);
         provider.until_idle(self.checkout.order()).await?;
         drop(self.under_way.lock().map(|mut permit| permit.take()));
         Ok(())
