@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use double_charge_hidden::instance::POOL;
 use double_charge_hidden::promise::succeeded;
 use double_charge_hidden::provider::{Acquirer, Book};
 use double_charge_hidden::stage::{LONG, Stage, database};
@@ -50,16 +51,19 @@ pub async fn at_once(cx: &Check) -> Outcome {
         "an answer to every duplicate",
         calls.join_all(),
     );
-    // Who charges twice may have tied itself in knots as well, and that is not the news.
+    // Who charges again and again may have tied itself in knots as well, and that is not the news.
+    let many = stage.provider.until("a third charge", FOREVER, |book| {
+        book.charges(checkout.order()) > 2
+    });
     let answers = tokio::select! {
-        answers = answered => answers?,
-        _ = stage.provider.until("a second charge", FOREVER, |book| book.charges(checkout.order()) > 1) => Vec::new(),
+        answers = answered => answers,
+        _ = many => Ok(Vec::new()),
     };
     stage.provider.until_idle(checkout.order()).await?;
     stage
         .charged_once(&checkout)
         .map_err(|failure| failure.because(who_charged(&stage.provider.book())))?;
-    let told = finals(answers)?;
+    let told = finals(answers?)?;
     let violations = stage.a.tap.counts().sqlstate("23505") + stage.b.tap.counts().sqlstate("23505");
     cx.measure(
         "unique_violations_per_duplicate",
@@ -90,21 +94,26 @@ fn first_answers(tap: &PgTap) -> TapGate {
     })
 }
 
-/// Two connections have their first answer, or one has and the others wait for it in the server, or nobody else comes:
-/// duplicates may be kept apart before they reach the database.
+/// Every connection has its first answer, or two have and no other comes, or one has and the others wait for it in the
+/// server. Duplicates may also be kept apart before they reach the database; then nobody comes for a while.
 async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2]) -> Outcome {
     let mut admin = pg.admin().await?;
-    let begun = Instant::now();
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually(Duration::from_secs(5), "a statement of a duplicate", async || {
-        let waiting: usize = gates.iter().map(TapGate::waiting).sum();
-        if waiting >= 2 {
-            return Some(());
-        }
-        let rows = admin.query(blocked).await.unwrap_or_default();
-        let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
-        (waiting == 1 && (blocked || begun.elapsed() > Duration::from_secs(2))).then_some(())
-    })
+    let mut came = (0, Instant::now());
+    eventually(
+        Duration::from_secs(10),
+        "a statement of a duplicate",
+        async || {
+            let waiting: usize = gates.iter().map(TapGate::waiting).sum();
+            if waiting != came.0 {
+                came = (waiting, Instant::now());
+            }
+            let rows = admin.query(blocked).await.unwrap_or_default();
+            let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
+            let alone = came.1.elapsed() > Duration::from_secs(1);
+            (waiting == 2 * POOL as usize || waiting > 0 && (blocked || alone)).then_some(())
+        },
+    )
     .await
 }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use double_charge_hidden::instance::Instance;
+use double_charge_hidden::instance::{Instance, Machine};
 use double_charge_hidden::promise;
 use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{SHORT, database};
@@ -19,10 +19,9 @@ use harness::{Check, Failure, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Cases at one time for each acquirer. Most of them wait for their lease and hold no connection.
-const CASES: usize = 32;
-/// Cases at one time whose instance lives: few, so that an attempt that goes on is over long before its lease, and the
-/// server has connections for all of them.
-const UNDER_WAY: usize = 8;
+const CASES: usize = 64;
+/// Cases at one time whose instance lives.
+const UNDER_WAY: usize = 6;
 /// An instance from which nothing was heard for this long has nothing more to say.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -32,7 +31,8 @@ enum Fault {
     Crash,
     /// A message is lost, on its way there or on its way back, and its connection with it.
     Cut,
-    /// The customer's request is dropped; what the instance detached from it goes on.
+    /// The customer's request is dropped. What the instance detached from it goes on; later the instance is shut down,
+    /// so that nothing of it can meet the merchant's next attempt.
     HangUp,
 }
 
@@ -114,15 +114,13 @@ impl World {
         if recovered.is_some_and(|started| started >= now) {
             return Ok(());
         }
+        // Not while an attempt lives: on a slow machine it could outlive its lease, and be taken for a dead one.
+        let nobody_lives = self.under_way.acquire_many(UNDER_WAY as u32).await;
+        let _nobody_lives = nobody_lives.or_observed("the semaphore")?;
         *recovered = Some(Instant::now());
+        let recovering = self.survivor.payments.recover();
         // What it could not do now, it does the next time; only that it comes back is asked of it here.
-        within(
-            Duration::from_secs(10),
-            "recover",
-            self.survivor.payments.recover(),
-        )
-        .await?
-        .ok();
+        within(Duration::from_secs(10), "recover", recovering).await?.ok();
         Ok(())
     }
 }
@@ -163,24 +161,41 @@ impl Payment {
 }
 
 impl Scene for Payment {
-    type Subject = Instance;
+    type Subject = Booted;
     type Answer = Result<PayResp, PayError>;
 
-    async fn boot(&self) -> Result<Instance, Failure> {
-        let instance = Instance::start(&self.door, self.tap.clone(), &self.world.provider, SHORT).await?;
-        instance
-            .pool
-            .acquire()
+    async fn boot(&self) -> Result<Booted, Failure> {
+        let world = self.world.clone();
+        let (door, tap) = (self.door.clone(), self.tap.clone());
+        let booting = async move {
+            let instance = Instance::start(&door, tap, &world.provider, SHORT).await?;
+            let first = instance.pool.acquire().await;
+            first.or_observed("the pool's first connection")?;
+            Ok(Arc::new(instance))
+        };
+        let (machine, instance) = match self.world.fault {
+            Fault::HangUp => {
+                let machine = Machine::start()?;
+                let booted = machine.run(booting).await;
+                (Some(machine), booted.or_observed("the instance panicked")??)
+            }
+            Fault::Crash | Fault::Cut => (None, booting.await?),
+        };
+        Ok(Booted { instance, machine })
+    }
+
+    async fn act(&self, booted: &Booted) -> Self::Answer {
+        let Some(machine) = &booted.machine else {
+            return self.checkout.send(&booted.instance.payments).await;
+        };
+        let (instance, checkout) = (booted.instance.clone(), self.checkout.clone());
+        let sending = machine.run(async move { checkout.send(&instance.payments).await });
+        sending
             .await
-            .or_observed("the pool's first connection")?;
-        Ok(instance)
+            .unwrap_or_else(|err| Err(PayError::Retry(err.to_string())))
     }
 
-    async fn act(&self, instance: &Instance) -> Self::Answer {
-        self.checkout.send(&instance.payments).await
-    }
-
-    async fn verify(&self, after: After<Instance, Self::Answer>) -> Outcome {
+    async fn verify(&self, after: After<Booted, Self::Answer>) -> Outcome {
         let told = match after.answer {
             Some(Err(err @ (PayError::KeyReuse { .. } | PayError::Invalid { .. }))) => {
                 return Err(Failure::new(format!("the request was refused for good: {err}")));
@@ -208,31 +223,46 @@ impl Scene for Payment {
 }
 
 impl Payment {
-    /// Waits until the instance has nothing more to do, and takes its connections.
-    async fn retire(&self, instance: Option<Arc<Instance>>) -> Outcome {
+    /// Waits until the instance has nothing more to do, and takes it out of the picture.
+    async fn retire(&self, booted: Option<Arc<Booted>>) -> Outcome {
         let World {
-            fault,
-            provider,
-            retired,
-            ..
+            provider, retired, ..
         } = &*self.world;
+        let machine = booted.and_then(Arc::into_inner).and_then(|booted| booted.machine);
+        if let Some(machine) = machine {
+            self.until_quiet().await?;
+            machine.stop().await;
+        }
+        let refused = self.tap.refuse();
+        self.tap.cut_all();
+        retired
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(refused);
         provider.until_idle(self.checkout.order()).await?;
+        drop(self.under_way.lock().map(|mut permit| permit.take()));
+        Ok(())
+    }
+
+    /// What was detached goes on to its end. A job that asks the database again and again is never quiet, and need not
+    /// be: whatever is cut short by the instance's end, is a crash.
+    async fn until_quiet(&self) -> Outcome {
         let begun = Instant::now();
         let mut heard = (self.tap.counts(), Instant::now());
-        // What was detached goes on; a job that asks the database again and again is never quiet.
-        while matches!(fault, Fault::HangUp) && heard.1.elapsed() < QUIET && begun.elapsed() < 4 * QUIET {
+        while heard.1.elapsed() < QUIET && begun.elapsed() < 4 * QUIET {
+            self.world.provider.until_idle(self.checkout.order()).await?;
             tokio::time::sleep(QUIET / 10).await;
             let counts = self.tap.counts();
             if counts != heard.0 {
                 heard = (counts, Instant::now());
             }
         }
-        provider.until_idle(self.checkout.order()).await?;
-        drop(instance);
-        let guard = self.tap.refuse();
-        self.tap.cut_all();
-        retired.lock().unwrap_or_else(PoisonError::into_inner).push(guard);
-        drop(self.under_way.lock().map(|mut permit| permit.take()));
         Ok(())
     }
+}
+
+/// The instance of one case, and the machine that it runs on where that is not the sweep's business.
+struct Booted {
+    instance: Arc<Instance>,
+    machine: Option<Machine>,
 }
