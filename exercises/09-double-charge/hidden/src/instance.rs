@@ -41,6 +41,24 @@ impl Instance {
         let payments = Payments::new(pool.clone(), Arc::new(psp), cfg).await;
         Ok(Instance { tap, pool, payments })
     }
+
+    /// The statements that read or change data, after the first `n` of any kind, in a line each.
+    pub fn statements_after(&self, n: usize) -> Vec<String> {
+        let arrived = self
+            .tap
+            .statements_after(n)
+            .into_iter()
+            .filter(|statement| statement.data);
+        arrived
+            .map(|statement| statement.sql.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+}
+
+/// The statements of the run in the middle: a job that runs beside must not count.
+pub fn median(runs: &mut [Vec<String>]) -> Vec<String> {
+    runs.sort_by_key(Vec::len);
+    runs.get(runs.len() / 2).cloned().unwrap_or_default()
 }
 
 /// Connects when it is first used.

@@ -6,6 +6,11 @@
 //! - [`instance`]: one instance of the service, with its own pool and tap; [`stage`]: two of them and a provider.
 //! - [`promise`]: what holds for a payment, whatever happened to it.
 
+#![expect(
+    clippy::unneeded_struct_pattern,
+    reason = "a fix may give the variants of `PayError` fields, or take them away"
+)]
+
 #[cfg(feature = "exercise")]
 pub use double_charge as subject;
 #[cfg(not(feature = "exercise"))]

@@ -69,6 +69,13 @@ pub async fn at_once(cx: &Check) -> Outcome {
         "unique_violations_per_duplicate",
         violations as f64 / DUPLICATES as f64,
     );
+    cx.explain(
+        "unique_violations_per_duplicate",
+        "A duplicate that runs into the constraint again and again is a busy loop in the database.",
+        [format!(
+            "{violations} unique violations for {DUPLICATES} duplicates of one request"
+        )],
+    );
     stage.settles_with_one_charge(&checkout, &told).await
 }
 

@@ -1,5 +1,6 @@
 //! What a key stands for.
 
+use double_charge_hidden::instance::median;
 use double_charge_hidden::promise::succeeded;
 use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SOON, Stage, database};
@@ -31,18 +32,23 @@ pub async fn scoped(cx: &Check) -> Outcome {
             key: key.to_owned(),
             ..basket
         };
-        let before = stage.a.tap.counts();
+        let before = stage.a.tap.statements().len();
         pays(&stage, &checkout).await.map_err(|failure| {
             failure
                 .because("Merchants choose their keys without knowing each other: a key counts within its merchant, in \
                           the tables and at the provider.")
                 .evidence(format!("merchant {merchant}, key {key}, after other payments"))
         })?;
-        statements.push(stage.a.tap.counts().since(&before).statements);
+        statements.push(stage.a.statements_after(before));
         another_request_is_refused(&stage, &checkout).await?;
     }
-    statements.sort_unstable();
-    cx.measure("statements_per_payment", statements[statements.len() / 2] as f64);
+    let median = median(&mut statements);
+    cx.measure("statements_per_payment", median.len() as f64);
+    cx.explain(
+        "statements_per_payment",
+        "A payment has two states worth a transaction: before the charge and after it.",
+        median,
+    );
 
     // The same basket, bought twice on purpose.
     let first = Checkout::new(Acquirer::OncePerKey, "basket");

@@ -47,9 +47,14 @@ pub async fn provider(cx: &Check) -> Outcome {
         .await
         .map_err(|failure| failure.because(because))?;
     unrelated.or_observed("an unrelated query failed")?;
-    cx.measure(
+    let held = least_held(&stage.a.pool).await;
+    cx.measure("connections_held_while_charging", f64::from(held));
+    cx.explain(
         "connections_held_while_charging",
-        f64::from(least_held(&stage.a.pool).await),
+        because,
+        [format!(
+            "{held} of {POOL} connections stay out of the pool while {PAYMENTS} charges are under way"
+        )],
     );
 
     slow.open();
