@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use verdict::Verdict;
 
@@ -204,7 +204,12 @@ impl Manifest {
     pub fn lesson_globs(&self) -> Result<GlobSet, String> {
         let mut globs = GlobSetBuilder::new();
         for glob in &self.lesson_files {
-            globs.add(Glob::new(glob).map_err(|error| format!("key `lesson-files`: {error}"))?);
+            globs.add(
+                GlobBuilder::new(glob)
+                    .literal_separator(true)
+                    .build()
+                    .map_err(|error| format!("key `lesson-files`: {error}"))?,
+            );
         }
         globs
             .build()

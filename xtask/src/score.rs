@@ -1,10 +1,8 @@
 //! From what was found and measured to points and verdicts. No clocks, no files.
 
-use std::collections::BTreeMap;
-
 use verdict::{Verdict, report};
 
-use crate::manifest::{BudgetSpec, CheckSpec, Limit};
+use crate::manifest::{BudgetSpec, CheckSpec};
 
 /// The figures of one metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -117,30 +115,12 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// Which metrics the manifest knows nothing of, and which the program did not record.
-pub fn unknown_metrics(budgets: &[&BudgetSpec], measured: &BTreeMap<String, f64>) -> Vec<String> {
-    measured
-        .keys()
-        .filter(|metric| !budgets.iter().any(|spec| &spec.metric == *metric))
-        .cloned()
-        .collect()
-}
-
-/// How the limit reads in a sentence.
-pub fn limit_words(limit: Limit) -> String {
-    match limit {
-        Limit::AtMost(limit) => format!("at most {}", figure(limit)),
-        Limit::TimesReference(factor) => format!("at most {} times the reference", figure(factor)),
-        Limit::ReferencePlus(more) => format!("at most the reference and {}", figure(more)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::manifest::BrokenBudget;
+    use crate::manifest::{BrokenBudget, Limit};
 
     fn spec(limit: Limit, broken: Option<f64>) -> BudgetSpec {
         BudgetSpec {

@@ -1,4 +1,4 @@
-//! The tests that were green when it broke. They need PostgreSQL and start one of their own.
+// The tests that were green when it broke. They need PostgreSQL and start one of their own.
 
 use slow_query::{Directory, Error, Status, migrate};
 use sqlx::PgPool;

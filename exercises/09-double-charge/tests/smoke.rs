@@ -1,4 +1,4 @@
-//! What the service was shipped with: one customer, one instance, a provider that answers.
+// What the service was shipped with: one customer, one instance, a provider that answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
