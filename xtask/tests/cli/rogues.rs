@@ -89,7 +89,7 @@ impl Counter {{
     "std::process::Command::new(\"setsid\").args([\"sleep\", \"600\"]).spawn().unwrap();",
     "",
     "the check left processes behind",
-    "(sleep)"
+    "left behind and killed"
 )]
 fn a_rogue_is_told_by_what_it_did(
     #[case] rogue: &str,
