@@ -26,6 +26,15 @@ pub struct Built {
     pub libraries: BTreeMap<String, Vec<PathBuf>>,
     /// What the compiler said.
     pub diagnostics: String,
+    /// Why the machine, and not what was compiled, may have kept it from being built, and what to do about it.
+    pub trouble: Option<Trouble>,
+}
+
+/// What keeps a machine from compiling anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub what: &'static str,
+    pub next: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +150,7 @@ fn is_chatter(line: &str) -> bool {
 
 fn collect(artifacts: &str, diagnostics: String) -> Built {
     let mut built = Built {
+        trouble: trouble(&diagnostics),
         diagnostics,
         ..Built::default()
     };
@@ -167,6 +177,51 @@ fn collect(artifacts: &str, diagnostics: String) -> Built {
         }
     }
     built
+}
+
+/// Words by which cargo, the compiler and the linker tell of the machine's trouble, whatever was compiled.
+fn trouble(diagnostics: &str) -> Option<Trouble> {
+    const ROOM: &str = "make room on that disk, or point CARGO_TARGET_DIR elsewhere";
+    const NETWORK: &str = "grade again with a network; what is compiled once needs none";
+    const KNOWN: [(&str, &str, &str); 9] = [
+        ("No space left on device", "the disk is full", ROOM),
+        ("Disk quota exceeded", "the disk's quota is used up", ROOM),
+        (
+            "Read-only file system",
+            "the target folder lies on a file system that is read-only",
+            ROOM,
+        ),
+        (
+            "signal: 7, SIGBUS",
+            "a compiler lost the file that it was writing, as on a full disk",
+            ROOM,
+        ),
+        (
+            "signal: 9, SIGKILL",
+            "a compiler was killed, as the system does when memory runs out",
+            "close other programs, then grade again",
+        ),
+        (
+            "error: linker `",
+            "there is no linker",
+            "install a C compiler (Debian: apt-get install gcc), then cargo xtask doctor",
+        ),
+        ("failed to download", "a crate could not be downloaded", NETWORK),
+        (
+            "Could not resolve host",
+            "the registry cannot be reached",
+            NETWORK,
+        ),
+        (
+            "attempting to make an HTTP request, but --offline was specified",
+            "a crate is not here yet, and cargo is offline",
+            NETWORK,
+        ),
+    ];
+    KNOWN
+        .iter()
+        .find(|(words, ..)| diagnostics.contains(words))
+        .map(|&(_, what, next)| Trouble { what, next })
 }
 
 /// `path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0`, or `…/bytes#1.0.0` where folder and
@@ -228,6 +283,25 @@ pub async fn checks_of(program: &Path) -> Result<BTreeMap<String, String>, Error
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        "error: failed to write `/t/grade/x.rmeta`: No space left on device (os error 28)",
+        Some("the disk is full")
+    )]
+    #[case(
+        "process didn't exit successfully: `rustc` (signal: 9, SIGKILL: kill)",
+        Some("a compiler was killed, as the system does when memory runs out")
+    )]
+    #[case("error: linker `cc` not found", Some("there is no linker"))]
+    #[case("error[E0599]: no method named `room` found", None)]
+    #[case(
+        "error: linking with `cc` failed: exit status: 1\n undefined symbol: foo",
+        None
+    )]
+    fn the_machines_trouble_is_told_from_the_submissions(#[case] said: &str, #[case] what: Option<&str>) {
+        assert_eq!(super::trouble(said).map(|trouble| trouble.what), what);
+    }
 
     #[rstest]
     #[case(

@@ -179,6 +179,17 @@ impl Grading<'_> {
             return Some(run::refused(scenario, why));
         }
         if !built.programs.contains_key(&scenario.hidden_package()) {
+            if let Some(trouble) = built.trouble {
+                return Some(run::not_served(
+                    scenario,
+                    format!(
+                        "it could not be compiled: {}\nnext  {}\n{}",
+                        trouble.what,
+                        trouble.next,
+                        built.diagnostics.trim_end()
+                    ),
+                ));
+            }
             return Some(run::not_built(
                 scenario,
                 compile::diagnostics_of(&built.diagnostics, scenario),

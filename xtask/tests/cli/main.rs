@@ -2,5 +2,7 @@
 
 mod bad_input;
 mod grade;
+mod left_overs;
+mod machines;
 mod rogues;
 mod workbook;

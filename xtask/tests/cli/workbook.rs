@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Workbook {
     pub root: PathBuf,
     target: PathBuf,
+    cache: Option<tempfile::TempDir>,
     // Removed when the test ends, unless the copy is the shared one.
     _folder: Option<tempfile::TempDir>,
     _turn: Option<MutexGuard<'static, ()>>,
@@ -29,6 +30,7 @@ impl Workbook {
         lay(&root);
         Workbook {
             target: root.join("target"),
+            cache: None,
             root,
             _folder: Some(folder),
             _turn: None,
@@ -47,10 +49,30 @@ impl Workbook {
         lay(&root);
         Workbook {
             target: base.join("target"),
+            cache: None,
             root,
             _folder: None,
             _turn: Some(turn),
         }
+    }
+
+    /// As [`Workbook::built`], with a second scenario, whose check has a database, and a cache of its own.
+    pub fn served() -> Workbook {
+        let mut workbook = Workbook::built();
+        copy(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served"),
+            &workbook.root,
+        );
+        let cache = tempfile::tempdir().unwrap();
+        // The servers drop root, and must be able to enter it.
+        std::fs::set_permissions(cache.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        workbook.cache = Some(cache);
+        workbook
+    }
+
+    /// What is kept between runs, of a [`Workbook::served`] one.
+    pub fn cache(&self) -> &Path {
+        self.cache.as_ref().unwrap().path()
     }
 
     pub fn xtask(&self, arguments: &[&str]) -> Said {
@@ -58,16 +80,37 @@ impl Workbook {
     }
 
     pub fn xtask_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        Said::from(
+            self.command(arguments)
+                .envs(variables.iter().copied())
+                .output()
+                .unwrap(),
+        )
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.wrapped(&[env!("CARGO_BIN_EXE_xtask")], arguments)
+    }
+
+    /// `xtask` at the end of another command, which is to run it.
+    pub fn wrapped(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
             .args(arguments)
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("NO_COLOR", "1")
-            .env_remove("RUST_BACKTRACE")
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap();
-        Said::from(output)
+            .env("WAR_STORIES_SERVICES", "local")
+            .env_remove("RUST_BACKTRACE");
+        if let Some(cache) = &self.cache {
+            command.env("WAR_STORIES_CACHE", cache.path());
+        }
+        command
+    }
+
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     pub fn write(&self, file: &str, content: &str) {
