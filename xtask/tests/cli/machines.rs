@@ -86,6 +86,24 @@ fn a_full_disk_is_not_the_submissions_failure() {
 }
 
 #[test]
+fn a_cache_without_room_for_a_cluster_is_named() {
+    let workbook = Workbook::served();
+    let cache = workbook.cache().display();
+    let script = format!("mount -t tmpfs -o size=3m,mode=755 tmpfs '{cache}'");
+    let grade = ["grade", "visits", "--format", "json"];
+    let Some(said) = xtask_among(&script, &workbook, &grade, &[]) else {
+        return;
+    };
+    assert_eq!(said.code, Some(4), "{said:#?}");
+    let report = said.report();
+    let note = &report.scenarios[0].notes[0];
+    assert!(
+        note.contains(&cache.to_string()) && note.contains("next  "),
+        "{note}"
+    );
+}
+
+#[test]
 fn without_any_way_to_a_server_the_rest_is_graded_and_what_to_type_is_told() {
     let workbook = Workbook::served();
     let bin = workbook.cache().join("bin");
