@@ -14,6 +14,7 @@ use verdict::Verdict;
 use verdict::wire::{CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, VERSION};
 
 use crate::evidence;
+use crate::lend::Lender;
 use crate::transcript::Transcript;
 
 /// How long a program may take until its check has begun.
@@ -28,7 +29,6 @@ const OUTPUT_KEPT: usize = 8 << 10;
 const OUTPUT_LINES_TOLD: usize = 6;
 
 /// What to run.
-#[derive(Clone, Debug)]
 pub struct Ask<'a> {
     pub program: &'a Path,
     /// libtest's name of it, modules included.
@@ -37,6 +37,8 @@ pub struct Ask<'a> {
     pub seed: u64,
     pub sites: bool,
     pub postgres: Option<PostgresJob>,
+    /// Has the servers that it asks for.
+    pub lender: &'a Lender<'a>,
 }
 
 /// How it went.
@@ -150,7 +152,7 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
     // A child that is already gone is found out by listening.
     pipe.write_all(&line).await.ok();
 
-    let listened = listen(&mut pipe, transcript, &mut child).await;
+    let listened = listen(&mut pipe, transcript, &mut child, ask.lender).await;
     let (status, threads) = match listened {
         End::Said => (timeout(EXIT_MAX, child.wait()).await.ok(), Vec::new()),
         End::Silent => (Some(child.wait().await), Vec::new()),
@@ -177,15 +179,13 @@ async fn listen(
     pipe: &mut UnixStream,
     transcript: &mut Transcript,
     child: &mut tokio::process::Child,
+    lender: &Lender<'_>,
 ) -> End {
     let begun = tokio::time::Instant::now();
     let mut buffer = Vec::new();
     let mut exited = false;
     loop {
-        let deadline = match transcript.deadline_ms {
-            Some(ms) => begun + Duration::from_millis(ms).min(DEADLINE_MAX),
-            None => begun + START_MAX,
-        };
+        let deadline = deadline_of(transcript, begun);
         let read = tokio::select! {
             biased;
             read = pipe.read_buf(&mut buffer) => read.unwrap_or(0),
@@ -208,6 +208,19 @@ async fn listen(
                 return End::Forged(forged);
             }
         }
+        if let Some(wanted) = transcript.wanted.take() {
+            tokio::select! {
+                answer = lender.lend(wanted) => {
+                    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+                    line.push(b'\n');
+                    // A child that is already gone is found out by listening.
+                    pipe.write_all(&line).await.ok();
+                }
+                // It ends while a server for it is being started: nobody needs that any more.
+                _ = child.wait(), if !exited => exited = true,
+                () = sleep_until(deadline_of(transcript, begun)) => return End::Late,
+            }
+        }
         if buffer.len() > LINE_BYTES_MAX {
             return End::Forged(format!(
                 "a line of more than {LINE_BYTES_MAX} bytes on the check's pipe"
@@ -216,6 +229,13 @@ async fn listen(
         if transcript.ended && buffer.is_empty() {
             return End::Said;
         }
+    }
+}
+
+fn deadline_of(transcript: &Transcript, begun: tokio::time::Instant) -> tokio::time::Instant {
+    match transcript.deadline_ms {
+        Some(ms) => begun + Duration::from_millis(ms).min(DEADLINE_MAX),
+        None => begun + START_MAX,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The servers of one run, as checks are given them.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use verdict::wire::PostgresJob;
 use crate::catalogue::Scenario;
 use crate::errors::Error;
 use crate::flags::ServiceMode;
+use crate::lend;
 use crate::workbook::Workbook;
 
 /// Overrides the rows of every seed, as `services up --scale` does.
@@ -25,6 +27,11 @@ pub struct Fleet {
     servers: Vec<Server>,
     /// Found running, started by `services up`.
     found: Vec<services::Detached>,
+    /// Servers of kinds that each check has for itself: one is started with the run, to know that it can be had and how,
+    /// and goes to the first check that asks.
+    spares: RefCell<Vec<Server>>,
+    /// How servers of a kind are had in this run.
+    ways: Vec<(Kind, How)>,
     /// Numbers the checks' databases.
     databases: AtomicU32,
 }
@@ -62,7 +69,11 @@ impl Fleet {
                     )
                     .await?;
                     fleet.told.push(told(&server));
-                    fleet.servers.push(server);
+                    fleet.ways.push((kind, server.how.clone()));
+                    match kind {
+                        Kind::Redis | Kind::Etcd => fleet.spares.borrow_mut().push(server),
+                        Kind::Postgres | Kind::PgBouncer => fleet.servers.push(server),
+                    }
                 }
             }
         }
@@ -80,7 +91,21 @@ impl Fleet {
             ),
             seconds: 0.0,
         });
+        self.ways.push((server.kind, server.how.clone()));
         self.found.push(server);
+    }
+
+    /// A server that nobody has used yet.
+    pub fn spare(&self, kind: Kind) -> Option<Server> {
+        let mut spares = self.spares.borrow_mut();
+        let place = spares.iter().position(|server| server.kind == kind)?;
+        Some(spares.swap_remove(place))
+    }
+
+    /// Options to have another server of `kind` as the first one was had.
+    pub fn like(&self, kind: Kind) -> Options {
+        let way = self.ways.iter().find(|(known, _)| *known == kind);
+        way.map_or_else(Options::default, |(_, how)| lend::same_way(how))
     }
 
     fn endpoint(&self, kind: Kind) -> Option<&Endpoint> {
@@ -166,6 +191,9 @@ impl Fleet {
 
     /// Ends what was started for this run.
     pub async fn stop(self) {
+        for server in self.spares.into_inner() {
+            server.stop().await;
+        }
         for server in self.servers.into_iter().rev() {
             server.stop().await;
         }

@@ -13,6 +13,7 @@ mod flags;
 mod fleet;
 mod grade;
 mod hint;
+mod lend;
 mod list;
 mod manifest;
 mod palette;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use verdict::wire::{Event, Judgement, Line, Site};
+use verdict::wire::{Event, Judgement, Line, Site, Wanted};
 
 /// Listens to one check. Everything that does not carry the nonce and the next number counts against the submission:
 /// the harness never says such a thing.
@@ -17,6 +17,8 @@ pub struct Transcript {
     pub sites: BTreeMap<String, Vec<Site>>,
     /// Per metric: the misconception first, then what was seen.
     pub explained: BTreeMap<String, Vec<String>>,
+    /// A server that it waits for; to be taken and answered.
+    pub wanted: Option<Wanted>,
     pub judgement: Option<Judgement>,
     pub ended: bool,
 }
@@ -32,6 +34,7 @@ impl Transcript {
             measured: BTreeMap::new(),
             sites: BTreeMap::new(),
             explained: BTreeMap::new(),
+            wanted: None,
             judgement: None,
             ended: false,
         }
@@ -84,6 +87,7 @@ impl Transcript {
                 let lines = std::iter::once(because).chain(evidence).collect();
                 self.explained.insert(metric, lines);
             }
+            Event::Wants { wanted } if self.open() && self.wanted.is_none() => self.wanted = Some(wanted),
             Event::Judged(judgement) if self.open() => self.judgement = Some(judgement),
             Event::Ended if self.judgement.is_some() => self.ended = true,
             event => {

@@ -1,11 +1,11 @@
 //! The check's end of the pipe to its parent.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
-use verdict::wire::{Event, Job, Line, VERSION};
+use verdict::wire::{Answer, Event, Job, LINE_BYTES_MAX, Line, VERSION, Wanted};
 
 /// Speaks for one check. Cheap to share: every event is one short line.
 pub(crate) struct Channel {
@@ -46,6 +46,20 @@ impl Channel {
             },
             job,
         ))
+    }
+
+    /// Asks the parent for a server, and blocks this thread until it answers. One question at a time: the caller sees to
+    /// that.
+    pub(crate) fn ask(&self, wanted: Wanted) -> io::Result<Answer> {
+        let stream = match self.inner.lock() {
+            Ok(inner) => inner.stream.try_clone()?,
+            Err(_) => return Err(io::Error::other("the pipe to the parent is broken")),
+        };
+        self.say(Event::Wants { wanted });
+        let mut line = String::new();
+        // Nothing comes unasked, so that a reader with a buffer of its own takes nothing from the next one.
+        BufReader::new(stream.take(LINE_BYTES_MAX as u64)).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// Sends an event. A parent that is gone cannot be told so; the parent-death signal ends this process.

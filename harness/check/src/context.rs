@@ -1,10 +1,10 @@
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use verdict::wire::{Event, Job};
+use verdict::wire::{Answer, EtcdJob, Event, Job, RedisJob, Wanted};
 
 use crate::channel::Channel;
 use crate::postgres::Postgres;
@@ -17,7 +17,9 @@ const SITES_TOLD: usize = 3;
 pub struct Check {
     pub(crate) job: Job,
     pub(crate) harness: Handle,
-    channel: Channel,
+    channel: Arc<Channel>,
+    /// Held while a server is asked for.
+    asking: Arc<Mutex<()>>,
     notes: Mutex<Vec<String>>,
     postgres: Mutex<Vec<Arc<Postgres>>>,
 }
@@ -27,7 +29,8 @@ impl Check {
         Check {
             job,
             harness,
-            channel,
+            channel: Arc::new(channel),
+            asking: Arc::default(),
             notes: Mutex::default(),
             postgres: Mutex::default(),
         }
@@ -126,6 +129,51 @@ impl Check {
         Ok(postgres)
     }
 
+    /// A Redis server of this check's own: empty, counted by nobody else, gone with the check. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn redis_server(&self) -> Result<RedisJob, Failure> {
+        match self.server(Wanted::Redis).await? {
+            Answer::Redis(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// An etcd node of this check's own: empty, gone with the check. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn etcd_server(&self) -> Result<EtcdJob, Failure> {
+        match self.server(Wanted::Etcd).await? {
+            Answer::Etcd(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks the parent, on a thread that may block.
+    async fn server(&self, wanted: Wanted) -> Result<Answer, Failure> {
+        let (channel, asking) = (Arc::clone(&self.channel), Arc::clone(&self.asking));
+        let ask = move || {
+            alloc::exempt_current_thread();
+            let _alone = asking.lock().unwrap_or_else(PoisonError::into_inner);
+            channel.ask(wanted)
+        };
+        match self.harness.spawn_blocking(ask).await {
+            Ok(Ok(Answer::Missing { reason })) => Err(Failure::environment(reason)),
+            Ok(Ok(Answer::Refused { observed, log })) => Err(Failure::new(observed)
+                .because("The server does not start with this configuration.")
+                .evidence(log)),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Failure::environment(format!(
+                "failed to ask for a server: {error}"
+            ))),
+            Err(error) => Err(Failure::environment(format!(
+                "failed to ask for a server: {error}"
+            ))),
+        }
+    }
+
     /// Runs `future` on the harness's own thread, outside the subject's runtime and outside the allocation counts: for
     /// stub servers and anything else that belongs to the grader. It ends when the returned handle is dropped.
     pub fn harness_spawn<T: Send + 'static>(
@@ -162,6 +210,10 @@ impl Check {
     pub(crate) fn notes(&self) -> Vec<String> {
         self.notes.lock().map(|notes| notes.clone()).unwrap_or_default()
     }
+}
+
+fn unexpected(answer: &Answer) -> Failure {
+    Failure::environment(format!("asked for another server, and was given {answer:?}"))
 }
 
 /// A task on the harness's thread; dropping it ends the task.

@@ -8,16 +8,18 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use verdict::Verdict;
-use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, PostgresJob, VERSION};
+use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, VERSION};
 
 use crate::Spec;
+use kept::Kept;
+
+mod kept;
 
 pub(crate) fn run(name: &str, spec: Spec) {
     let judgement = match run_child(name, spec) {
@@ -61,7 +63,7 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
         nonce: nonce.clone(),
         seed: seed(),
         sites: false,
-        postgres: postgres(),
+        postgres: kept::postgres(),
     };
     let mut line = serde_json::to_vec(&job)?;
     line.push(b'\n');
@@ -77,10 +79,12 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
     })
 }
 
-fn listen(stream: &UnixStream, nonce: &str, deadline: Instant) -> Option<Judgement> {
+fn listen(mut stream: &UnixStream, nonce: &str, mut deadline: Instant) -> Option<Judgement> {
     let mut reader = BufReader::new(stream);
     let mut text = String::new();
     let mut judged = None;
+    // To the end of the check.
+    let mut kept = Kept::default();
     loop {
         let left = deadline.checked_duration_since(Instant::now())?;
         stream
@@ -97,6 +101,14 @@ fn listen(stream: &UnixStream, nonce: &str, deadline: Instant) -> Option<Judgeme
             .filter(|line: &Line| line.nonce == nonce)?;
         text.clear();
         match line.event {
+            Event::Wants { wanted } => {
+                let asked = Instant::now();
+                let mut line = serde_json::to_vec(&kept.lend(&wanted)).ok()?;
+                line.push(b'\n');
+                stream.write_all(&line).ok()?;
+                // Other checks may have had the server until now.
+                deadline += asked.elapsed();
+            }
             Event::Judged(judgement) => judged = Some(judgement),
             Event::Ended => return judged,
             _ => {}
@@ -126,38 +138,4 @@ fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..1 << 32))
-}
-
-/// The server that `cargo xtask services up` keeps, if there is one.
-fn postgres() -> Option<PostgresJob> {
-    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state_file()?).ok()?).ok()?;
-    let endpoint = state.get("servers")?.as_array()?.iter().find_map(|server| {
-        server
-            .get("endpoint")
-            .filter(|endpoint| endpoint.get("kind").is_some_and(|kind| kind == "postgres"))
-    })?;
-    let text = |key: &str| endpoint.get(key)?.as_str().map(str::to_owned);
-    let templates = endpoint.get("templates")?.as_array()?;
-    let mine = template();
-    Some(PostgresJob {
-        host: text("host")?,
-        port: u16::try_from(endpoint.get("port")?.as_u64()?).ok()?,
-        admin_user: text("admin_user")?,
-        admin_password: text("admin_password")?,
-        template: templates.iter().any(|name| name == mine.as_str()).then_some(mine),
-        database: format!("check_{:08x}_{}", fastrand::u32(..), std::process::id()),
-    })
-}
-
-/// The template of the hidden package that cargo runs: `seed_slow_query` for `slow-query-hidden`.
-fn template() -> String {
-    let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
-    format!("seed_{}", package.trim_end_matches("-hidden").replace('-', "_"))
-}
-
-/// `target/war-stories/services.json`, found from `target/<profile>/deps/<program>`.
-fn state_file() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?;
-    let target = program.ancestors().nth(3)?;
-    Some(target.join("war-stories").join("services.json"))
 }

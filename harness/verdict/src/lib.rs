@@ -2,11 +2,13 @@
 //!
 //! - [`Verdict`]: the four words that a check, a budget and a scenario can end with.
 //! - [`wire`]: what `xtask` and a check's process say to each other over the check's pipe.
+//! - [`servers`]: what a check may ask for meanwhile.
 //! - [`report`]: the object that `grade --format json` prints.
 //! - [`exit`]: what the exit codes mean.
 
 pub mod exit;
 pub mod report;
+pub mod servers;
 mod verdict;
 pub mod wire;
 

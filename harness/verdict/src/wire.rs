@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Verdict;
+pub use crate::servers::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 /// The version of the conversation. Both ends are built from one tree, so another version means a stale program.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names the check that a child process is to run; its presence makes a hidden program a child.
 pub const CHECK_VARIABLE: &str = "WAR_STORIES_CHECK";
@@ -59,7 +60,8 @@ pub struct Line {
     pub event: Event,
 }
 
-/// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`, `Explained`, then `Judged`, `Ended`.
+/// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`,
+/// `Explained`, `Wants`, then `Judged`, `Ended`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -77,6 +79,8 @@ pub enum Event {
         because: String,
         evidence: Vec<String>,
     },
+    /// The check asks for a server of its own, and waits for the [`Answer`].
+    Wants { wanted: Wanted },
     /// What was found.
     Judged(Judgement),
     /// All that the check started has been taken down; `Judged` stands.

@@ -15,6 +15,7 @@ use crate::child::{self, Ask, Told};
 use crate::compile;
 use crate::errors::Error;
 use crate::fleet::Fleet;
+use crate::lend::Lender;
 use crate::manifest::{BudgetSpec, CheckSpec};
 use crate::score::{self, Figures};
 
@@ -198,15 +199,24 @@ impl Run<'_> {
         let _permit = self.permits.acquire().await;
         let postgres = self.fleet.postgres_job(self.scenario);
         let database = postgres.as_ref().map(|job| job.database.clone());
-        let told = child::run(Ask {
+        let lender = Lender::new(self.fleet, self.scenario);
+        let mut told = child::run(Ask {
             program,
             test,
             folder,
             seed: self.seed,
             sites,
             postgres,
+            lender: &lender,
         })
         .await;
+        if told.judgement.verdict == Verdict::Fail
+            && let Some(dead) = lender.dead().await
+        {
+            told.judgement.verdict = Verdict::Environment;
+            told.judgement.because = Some(format!("{dead}; what was seen above came of that."));
+        }
+        lender.take_back().await;
         if let Some(database) = database {
             self.fleet.drop_database(&database).await;
         }

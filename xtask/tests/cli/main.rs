@@ -5,4 +5,5 @@ mod grade;
 mod left_overs;
 mod machines;
 mod rogues;
+mod servers;
 mod workbook;

@@ -1,0 +1,105 @@
+//! Servers that a check asks for while it runs: started for it alone, gone with it.
+
+use std::cell::RefCell;
+
+use services::{Endpoint, How, Kind, Mode, Options, Server};
+use verdict::wire::{Answer, EtcdJob, RedisJob, Wanted};
+
+use crate::catalogue::Scenario;
+use crate::fleet::Fleet;
+
+/// What one check has been lent.
+pub struct Lender<'a> {
+    fleet: &'a Fleet,
+    scenario: &'a Scenario,
+    lent: RefCell<Vec<Server>>,
+}
+
+impl<'a> Lender<'a> {
+    pub fn new(fleet: &'a Fleet, scenario: &'a Scenario) -> Lender<'a> {
+        Lender {
+            fleet,
+            scenario,
+            lent: RefCell::default(),
+        }
+    }
+
+    /// Has the server that the check asks for, by the way by which the run has servers of this kind. Whoever stops
+    /// waiting for it gets none, and none stays.
+    pub async fn lend(&self, wanted: Wanted) -> Answer {
+        let kind = kind(&wanted);
+        let declared = &self.scenario.manifest.services;
+        if !declared.iter().any(|word| word == kind.word()) {
+            let reason = format!(
+                "the check asks for {kind}, which `services` in {} does not name",
+                self.scenario.manifest_file().display()
+            );
+            return Answer::Missing { reason };
+        }
+        let spare = self.fleet.spare(kind);
+        let server = match spare {
+            Some(server) => server,
+            None => match services::start(kind, &self.fleet.like(kind), &[]).await {
+                Ok(server) => server,
+                Err(error) => {
+                    let reason = format!("failed to start {kind} for the check: {error}");
+                    return Answer::Missing { reason };
+                }
+            },
+        };
+        let answer = answer(&server.endpoint);
+        self.lent.borrow_mut().push(server);
+        answer
+    }
+
+    /// Which of the lent servers has died, as a sentence.
+    pub async fn dead(&self) -> Option<String> {
+        let lent = self.lent.take();
+        let mut dead = None;
+        for server in &lent {
+            if let Err(error) = server.check_alive().await {
+                dead = error.to_string().lines().next().map(str::to_owned);
+            }
+        }
+        self.lent.replace(lent);
+        dead
+    }
+
+    /// Ends what was lent.
+    pub async fn take_back(self) {
+        for server in self.lent.into_inner().into_iter().rev() {
+            server.stop().await;
+        }
+    }
+}
+
+fn kind(wanted: &Wanted) -> Kind {
+    match wanted {
+        Wanted::Redis => Kind::Redis,
+        Wanted::PgBouncer { .. } => Kind::PgBouncer,
+        Wanted::Etcd => Kind::Etcd,
+    }
+}
+
+fn answer(endpoint: &Endpoint) -> Answer {
+    let (host, port) = (endpoint.host().to_owned(), endpoint.port());
+    match endpoint {
+        Endpoint::Redis { .. } => Answer::Redis(RedisJob { host, port }),
+        Endpoint::Etcd { .. } => Answer::Etcd(EtcdJob { host, port }),
+        other => Answer::Missing {
+            reason: format!("{} is not lent to single checks", other.kind()),
+        },
+    }
+}
+
+/// Options to have another server in the way in which this one was had.
+pub fn same_way(how: &How) -> Options {
+    let mode = match how {
+        How::Container { .. } => Mode::Containers,
+        How::Local { .. } | How::Fetched { .. } => Mode::Local,
+    };
+    Options {
+        mode,
+        ..Options::default()
+    }
+}
