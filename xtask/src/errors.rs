@@ -14,6 +14,8 @@ pub enum Error {
     UnknownScenario { asked: String, near: Vec<String> },
     /// A check that does not exist.
     UnknownCheck { asked: String, near: Vec<String> },
+    /// A variant that does not exist.
+    UnknownVariant { asked: String, near: Vec<String> },
     /// A manifest or another of the author's files is wrong.
     Slip { file: PathBuf, what: String },
     /// A submission that cannot be taken as it is.
@@ -55,6 +57,9 @@ impl fmt::Display for Error {
             Error::UnknownScenario { asked, near } => unknown(f, "scenario", asked, near, "cargo xtask"),
             Error::UnknownCheck { asked, near } => {
                 unknown(f, "check", asked, near, "cargo xtask grade SCENARIO")
+            }
+            Error::UnknownVariant { asked, near } => {
+                unknown(f, "variant", asked, near, "cargo xtask verify SCENARIO")
             }
             Error::Slip { file, what } => {
                 write!(

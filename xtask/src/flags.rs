@@ -102,11 +102,23 @@ pub struct Verify {
     /// Which scenarios; all without one
     pub scenarios: Vec<String>,
     /// Run the reference, the accepted variants and the `must` of the rejected ones this often, and report flips
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// Only these variants (or `exercise`), beside the reference
     #[arg(long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
+    /// Start anew, though the last such run was interrupted
+    #[arg(long)]
+    pub fresh: bool,
+    /// Write what the broken code gives into scenario.toml
+    #[arg(long)]
+    pub record: bool,
+    /// Verify in full what differs from its last recorded proof; of the rest, exercise and reference
+    #[arg(long, conflicts_with = "variants")]
+    pub changed: bool,
+    /// Write into .ci/verified.toml which scenarios are as declared
+    #[arg(long, conflicts_with_all = ["variants", "record"])]
+    pub record_proof: bool,
     /// How servers are had
     #[arg(long, value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
     pub services: ServiceMode,

@@ -18,10 +18,12 @@ pub struct Room {
     side: Side,
     refused: BTreeMap<String, String>,
     notes: BTreeMap<String, Vec<String>>,
+    /// Held for as long as what lies in the scratch copy is graded.
+    _scratch: Option<Scratch>,
 }
 
 impl Room {
-    pub fn prepare(
+    pub async fn prepare(
         workbook: &Workbook,
         side: Side,
         scenarios: &[Scenario],
@@ -29,8 +31,7 @@ impl Room {
         screen: &Screen,
     ) -> Result<Room, Error> {
         if let (Some(folder), [scenario]) = (submission, scenarios) {
-            screen.doing("copying the workbook");
-            return Room::of_submission(workbook, scenario, folder);
+            return Room::of_submission(workbook, scenario, folder, screen).await;
         }
         let mut room = Room {
             root: workbook.root.clone(),
@@ -38,6 +39,7 @@ impl Room {
             side,
             refused: BTreeMap::new(),
             notes: BTreeMap::new(),
+            _scratch: None,
         };
         for scenario in scenarios {
             stale::refresh(&room.target, &scenario.slug, &scenario.exercise)?;
@@ -55,15 +57,21 @@ impl Room {
         Ok(room)
     }
 
-    fn of_submission(workbook: &Workbook, scenario: &Scenario, folder: &Path) -> Result<Room, Error> {
+    async fn of_submission(
+        workbook: &Workbook,
+        scenario: &Scenario,
+        folder: &Path,
+        screen: &Screen,
+    ) -> Result<Room, Error> {
         let overlay = submission::take(&workbook.root, scenario, folder)?;
-        let scratch = Scratch::prepare(workbook)?;
+        let scratch = Scratch::prepare(workbook, screen).await?;
         let mut room = Room {
             root: scratch.root.clone(),
             target: scratch.target.clone(),
             side: Side::Exercise,
             refused: BTreeMap::new(),
             notes: BTreeMap::new(),
+            _scratch: None,
         };
         match overlay {
             Ok(overlay) => {
@@ -74,6 +82,7 @@ impl Room {
                 room.refused.insert(scenario.id.clone(), why);
             }
         }
+        room._scratch = Some(scratch);
         Ok(room)
     }
 

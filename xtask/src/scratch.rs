@@ -4,43 +4,59 @@
 //! ran that one's code. Files are compared by content and written with the present time, so cargo sees every change.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::catalogue::Scenario;
 use crate::errors::Error;
 use crate::stale;
 use crate::submission::Overlay;
+use crate::terminal::Screen;
 use crate::workbook::Workbook;
 
-/// The copy.
-#[derive(Clone, Debug)]
+/// How often it is tried to have the copy while another command has it.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// The copy, which one command has at a time: what two of them lay into it would be mixed.
+#[derive(Debug)]
 pub struct Scratch {
     pub root: PathBuf,
     pub target: PathBuf,
+    /// The kernel gives it back, however the command ends.
+    _lock: Flock<File>,
 }
 
 impl Scratch {
-    /// Makes the copy, or brings it up to date with the workbook's working tree.
-    pub fn prepare(workbook: &Workbook) -> Result<Scratch, Error> {
+    /// Makes the copy, or brings it up to date with the workbook's working tree, once no other command has it.
+    pub async fn prepare(workbook: &Workbook, screen: &Screen) -> Result<Scratch, Error> {
         let base = workbook.workshop().join("scratch");
+        let failed = |error: std::io::Error| Error::Environment {
+            what: format!("failed to copy the workbook to {}: {error}", base.display()),
+            next: "make room on that disk, or point CARGO_TARGET_DIR elsewhere".to_owned(),
+        };
         let scratch = Scratch {
             root: base.join("workspace"),
             target: base.join("target"),
+            _lock: lock(&base, screen).await.map_err(failed)?,
         };
-        scratch.mirror(workbook).map_err(|error| Error::Environment {
-            what: format!(
-                "failed to copy the workbook to {}: {error}",
-                scratch.root.display()
-            ),
-            next: "make room on that disk, or point CARGO_TARGET_DIR elsewhere".to_owned(),
-        })?;
+        screen.doing("copying the workbook");
+        scratch.mirror(workbook).map_err(failed)?;
         Ok(scratch)
     }
 
     fn mirror(&self, workbook: &Workbook) -> std::io::Result<()> {
         let fresh = !self.root.exists();
         std::fs::create_dir_all(&self.root)?;
-        let wanted = files(&workbook.root, &workbook.target)?;
+        let mut wanted = files(&workbook.root, &workbook.target)?;
+        if self.root.starts_with(&workbook.root) {
+            // Cargo finds the workbook's own configuration in a parent folder. A second copy would give each flag in it
+            // twice, which is another set of flags: nothing that was compiled in place would be fresh here.
+            wanted.retain(|file| !file.starts_with(".cargo"));
+        }
         for stray in files(&self.root, &self.target)?.difference(&wanted) {
             std::fs::remove_file(self.root.join(stray)).ok();
         }
@@ -116,6 +132,20 @@ impl Scratch {
     }
 }
 
+async fn lock(base: &Path, screen: &Screen) -> std::io::Result<Flock<File>> {
+    std::fs::create_dir_all(base)?;
+    let mut file = File::create(base.join("lock"))?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        screen.doing("waiting for another command that uses the scratch copy");
+        tokio::time::sleep(TRY_EVERY).await;
+    }
+}
+
 /// Writes a file unless it holds just that already.
 fn put(to: &Path, content: &[u8]) -> std::io::Result<()> {
     if std::fs::read(to).is_ok_and(|there| there == content) {
@@ -158,6 +188,7 @@ mod tests {
         for (file, content) in [
             ("Cargo.toml", "[workspace]"),
             ("exercises/a.rs", "one"),
+            (".cargo/config.toml", ""),
             (".git/HEAD", "x"),
             ("target/x", "y"),
         ] {
@@ -173,17 +204,48 @@ mod tests {
         )
     }
 
-    #[test]
-    fn the_copy_follows_the_working_tree() {
+    async fn prepared(workbook: &Workbook) -> Scratch {
+        let screen = Screen::new(crate::flags::Format::Json);
+        Scratch::prepare(workbook, &screen).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_copy_follows_the_working_tree() {
         let (_folder, workbook) = workbook();
-        let scratch = Scratch::prepare(&workbook).unwrap();
-        let read = |file: &str| std::fs::read_to_string(scratch.root.join(file)).ok();
+        let scratch = prepared(&workbook).await;
+        let root = scratch.root.clone();
+        drop(scratch);
+        let read = |file: &str| std::fs::read_to_string(root.join(file)).ok();
         assert_eq!(read("exercises/a.rs").as_deref(), Some("one"));
         assert_eq!((read(".git/HEAD"), read("target/x")), (None, None));
+        assert_eq!(read(".cargo/config.toml"), None, "cargo would read it twice");
         std::fs::write(workbook.root.join("exercises/a.rs"), "two").unwrap();
-        std::fs::write(scratch.root.join("exercises/stray.rs"), "").unwrap();
-        Scratch::prepare(&workbook).unwrap();
+        std::fs::write(root.join("exercises/stray.rs"), "").unwrap();
+        prepared(&workbook).await;
         assert_eq!(read("exercises/a.rs").as_deref(), Some("two"));
         assert_eq!(read("exercises/stray.rs"), None);
+    }
+
+    #[tokio::test]
+    async fn a_copy_elsewhere_takes_the_configuration_along() {
+        let (_folder, mut workbook) = workbook();
+        let elsewhere = tempfile::tempdir().unwrap();
+        workbook.target = elsewhere.path().to_owned();
+        let scratch = prepared(&workbook).await;
+        assert!(scratch.root.join(".cargo/config.toml").is_file());
+    }
+
+    #[tokio::test]
+    async fn one_command_has_the_copy_at_a_time() {
+        let (_folder, workbook) = workbook();
+        let first = prepared(&workbook).await;
+        let mut second = std::pin::pin!(prepared(&workbook));
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("two have it"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(first);
+        second.await;
     }
 }

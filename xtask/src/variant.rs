@@ -107,16 +107,23 @@ fn variant(scenario: &Scenario, folder: PathBuf, accepted: bool) -> Result<Varia
     })
 }
 
+/// The lesson files in `folder`, which is the exercise's or shaped like it.
+pub fn lesson_files(scenario: &Scenario, folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Error> {
+    let lesson = scenario
+        .manifest
+        .lesson_globs()
+        .map_err(|what| Error::slip(scenario.manifest_file(), what))?;
+    let files = read_all(folder)?.into_iter();
+    Ok(files.filter(|(file, _)| lesson.is_match(file)).collect())
+}
+
 /// The reference's lesson files with the variant's in their place.
 pub fn overlay(root: &Path, scenario: &Scenario, variant: Option<&Variant>) -> Result<Overlay, Error> {
     let lesson = scenario
         .manifest
         .lesson_globs()
         .map_err(|what| Error::slip(scenario.manifest_file(), what))?;
-    let mut files: BTreeMap<PathBuf, Vec<u8>> = read_all(&scenario.solution)?
-        .into_iter()
-        .filter(|(file, _)| lesson.is_match(file))
-        .collect();
+    let mut files = lesson_files(scenario, &scenario.solution)?;
     let Some(variant) = variant else {
         return Ok(Overlay {
             files,

@@ -1,11 +1,12 @@
-//! The README's table of scenarios repeats the manifests. When it is stale this test mends it, and fails once.
+//! The table in the README repeats the manifests. When it is stale this test mends it, and fails once.
+
+#[path = "../src/readme.rs"]
+mod readme;
 
 use std::path::Path;
 use std::process::Command;
 
-const OPEN: &str =
-    "<!-- scenarios: generated from the manifests; a stale table fails a test, which mends it -->\n";
-const CLOSE: &str = "<!-- /scenarios -->";
+use readme::Line;
 
 #[test]
 fn the_table_of_scenarios_is_fresh() {
@@ -20,34 +21,13 @@ fn the_table_of_scenarios_is_fresh() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut table = String::from("\n| scenario | the page | services | minutes |\n|---|---|---|---|\n");
-    for scenario in listing["scenarios"].as_array().unwrap() {
-        let text = |key: &str| scenario[key].as_str().unwrap().to_owned();
-        let services: Vec<&str> = scenario["services"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|service| service.as_str())
-            .collect();
-        let services = if services.is_empty() {
-            "none".to_owned()
-        } else {
-            services.join(", ")
-        };
-        let (id, title, summary) = (text("id"), text("title"), text("summary"));
-        table.push_str(&format!(
-            "| [{id}](exercises/{id}/README.md) | **{title}.** {summary} | {services} | {} |\n",
-            scenario["minutes"]
-        ));
-    }
-    table.push('\n');
+    let mut listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines: Vec<Line> = serde_json::from_value(listing["scenarios"].take()).unwrap();
     let file = root.join("README.md");
-    let readme = std::fs::read_to_string(&file).unwrap();
-    let (before, rest) = readme.split_once(OPEN).unwrap();
-    let (there, after) = rest.split_once(CLOSE).unwrap();
-    if there != table {
-        std::fs::write(&file, format!("{before}{OPEN}{table}{CLOSE}{after}")).unwrap();
+    let there = std::fs::read_to_string(&file).unwrap();
+    let fresh = readme::with_table(&there, &lines).expect("README.md has a place for the table");
+    if there != fresh {
+        std::fs::write(&file, fresh).unwrap();
         panic!("the table in README.md was stale; it has been written again");
     }
 }

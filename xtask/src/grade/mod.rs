@@ -84,7 +84,8 @@ impl Grading<'_> {
             &plan.scenarios,
             plan.submission.as_deref(),
             screen,
-        )?;
+        )
+        .await?;
         let slugs: Vec<&str> = room.buildable(&plan.scenarios);
 
         let serving = async {

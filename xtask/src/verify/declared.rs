@@ -1,6 +1,7 @@
 //! What each subject is declared to give, and how what it gave differs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use verdict::{Verdict, report};
 
@@ -11,6 +12,29 @@ use crate::variant::Variant;
 
 /// How far the broken code's figure may lie from its record.
 const DRIFT_MAX: f64 = 0.10;
+
+/// One difference between what was declared and what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slip {
+    /// The check or budget it is about, or what else can differ: by this the same slip is known in another run.
+    pub about: String,
+    pub what: String,
+}
+
+impl Slip {
+    pub fn new(about: impl Into<String>, what: impl Into<String>) -> Slip {
+        Slip {
+            about: about.into(),
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Slip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
 
 #[derive(Clone, Debug)]
 pub enum Who {
@@ -57,7 +81,7 @@ impl Who {
     }
 
     /// What is not as declared.
-    pub fn slips(&self, scenario: &Scenario, report: &report::Scenario) -> Vec<String> {
+    pub fn slips(&self, scenario: &Scenario, report: &report::Scenario) -> Vec<Slip> {
         let mut slips = doubts(report);
         match self {
             Who::Reference => slips.extend(failures(report)),
@@ -85,142 +109,145 @@ impl Who {
     }
 }
 
-/// The order of rows within a scenario.
-pub fn order(declared: &str) -> usize {
-    ["in order", "pass", "broken", "accepted", "rejected"]
-        .iter()
-        .position(|known| *known == declared)
-        .unwrap_or(9)
-}
-
 /// Neither pass nor fail is never right here.
-fn doubts(report: &report::Scenario) -> Vec<String> {
+fn doubts(report: &report::Scenario) -> Vec<Slip> {
     let unsure = |verdict: Verdict| matches!(verdict, Verdict::Inconclusive | Verdict::Environment);
-    report
-        .checks
-        .iter()
-        .filter(|check| unsure(check.verdict))
-        .map(|check| format!("{} is {}: {}", check.name, check.verdict, check.observed))
-        .collect()
+    let checks = report.checks.iter().filter(|check| unsure(check.verdict));
+    let of_checks = checks.map(|check| {
+        let because = check.because.as_deref().unwrap_or_default();
+        let what = format!(
+            "{} is {}: {} {because}",
+            check.name, check.verdict, check.observed
+        );
+        Slip::new(&check.name, what.trim_end())
+    });
+    // A budget is as unsure as its check; only where the check passed does it tell anything of its own.
+    let alone = |budget: &&report::Budget| unsure(budget.verdict) && passed(report, &budget.check);
+    let of_budgets = report.budgets.iter().filter(alone).map(|budget| {
+        let why = budget.evidence.join("; ");
+        Slip::new(
+            &budget.metric,
+            format!("{} is {}: {why}", budget.metric, budget.verdict),
+        )
+    });
+    of_checks.chain(of_budgets).collect()
 }
 
-fn failures(report: &report::Scenario) -> Vec<String> {
+fn failures(report: &report::Scenario) -> Vec<Slip> {
     let checks = report
         .checks
         .iter()
         .filter(|check| check.verdict == Verdict::Fail)
         .map(|check| {
             let because = check.because.as_deref().unwrap_or_default();
-            format!(
-                "{} fails: {} {because} [{}]",
-                check.name,
-                check.observed,
-                check.evidence.join(" | ")
+            let evidence = check.evidence.join(" | ");
+            Slip::new(
+                &check.name,
+                format!("{} fails: {} {because} [{evidence}]", check.name, check.observed),
             )
         });
     let budgets = measured_failures(report).map(|budget| {
         let value = budget.value.map_or_else(|| "nothing".to_owned(), figure);
-        format!(
-            "{} fails: {value} {}, limit {}",
-            budget.metric,
-            budget.unit,
-            budget.limit.map_or_else(String::new, figure)
+        let limit = budget.limit.map_or_else(|| "unknown".to_owned(), figure);
+        Slip::new(
+            &budget.metric,
+            format!("{} fails: {value} {}, limit {limit}", budget.metric, budget.unit),
         )
     });
     checks.chain(budgets).collect()
 }
 
+fn passed(report: &report::Scenario, name: &str) -> bool {
+    report
+        .checks
+        .iter()
+        .any(|check| check.name == name && check.verdict == Verdict::Pass)
+}
+
 /// Budgets that failed by themselves, not by their check's failure.
 fn measured_failures(report: &report::Scenario) -> impl Iterator<Item = &report::Budget> {
-    let passed = |name: &str| {
-        report
-            .checks
-            .iter()
-            .any(|check| check.name == name && check.verdict == Verdict::Pass)
-    };
     report
         .budgets
         .iter()
-        .filter(move |budget| budget.verdict == Verdict::Fail && passed(&budget.check))
+        .filter(|budget| budget.verdict == Verdict::Fail && passed(report, &budget.check))
 }
 
-fn wrong(variant: &Variant, report: &report::Scenario) -> Vec<String> {
+fn wrong(variant: &Variant, report: &report::Scenario) -> Vec<Slip> {
     let spec = &variant.spec;
+    let failures = failures(report);
     let mut slips = Vec::new();
-    let judged: BTreeSet<&str> = report.checks.iter().map(|check| check.name.as_str()).collect();
-    let failed: BTreeSet<&str> = report
-        .checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Fail)
-        .map(|check| check.name.as_str())
-        .chain(measured_failures(report).map(|budget| budget.metric.as_str()))
-        .collect();
     // A budget whose check failed was not measured, and earned nothing: that counts as caught.
-    let unmeasured: BTreeSet<&str> = report
-        .budgets
-        .iter()
-        .filter(|budget| budget.verdict == Verdict::Fail && budget.value.is_none())
-        .map(|budget| budget.metric.as_str())
-        .collect();
-    let was_asked =
-        |name: &str| judged.contains(name) || report.budgets.iter().any(|budget| budget.metric == name);
+    let unmeasured = |name: &str| {
+        report.budgets.iter().any(|budget| {
+            budget.metric == name && budget.verdict == Verdict::Fail && !passed(report, &budget.check)
+        })
+    };
+    let caught = |name: &str| failures.iter().any(|slip| slip.about == name) || unmeasured(name);
+    let was_asked = |name: &str| {
+        report.checks.iter().any(|check| check.name == name)
+            || report.budgets.iter().any(|budget| budget.metric == name)
+    };
     for must in spec.must.iter().filter(|name| was_asked(name)) {
-        if !failed.contains(must.as_str()) && !unmeasured.contains(must.as_str()) {
-            slips.push(format!("{must} passes, though this is what catches it"));
+        if !caught(must) {
+            let what = format!("{must} passes, though this is what catches it");
+            slips.push(Slip::new(must, what));
         }
     }
-    for failed in failed
-        .iter()
-        .filter(|name| !spec.must.iter().chain(&spec.may).any(|known| known == *name))
-    {
-        let why = failures(report)
-            .into_iter()
-            .find(|line| line.starts_with(*failed))
-            .unwrap_or_default();
-        slips.push(format!("outside `must` and `may`: {why}"));
-    }
-    if let Some(diagnosis) = &spec.diagnosis {
-        let said = report
-            .checks
+    let known: BTreeSet<&String> = spec.must.iter().chain(&spec.may).collect();
+    slips.extend(
+        failures
             .iter()
-            .filter(|check| check.verdict == Verdict::Fail)
-            .flat_map(|check| {
-                check
-                    .because
-                    .iter()
-                    .chain(std::iter::once(&check.observed))
-                    .chain(&check.evidence)
-            });
-        let said_of_budgets = report.budgets.iter().flat_map(|budget| &budget.evidence);
-        if !said
-            .chain(said_of_budgets)
-            .any(|text| text.contains(diagnosis.as_str()))
-        {
-            let told: Vec<&str> = report
-                .checks
-                .iter()
-                .filter_map(|check| check.because.as_deref())
-                .collect();
-            slips.push(format!("nobody says \"{diagnosis}\", but: {}", told.join(" / ")));
-        }
-    }
+            .filter(|slip| !known.contains(&slip.about))
+            .map(|slip| Slip::new(&slip.about, format!("outside `must` and `may`: {}", slip.what))),
+    );
+    slips.extend(unsaid(variant, report));
     slips
 }
 
-fn broken(scenario: &Scenario, report: &report::Scenario) -> Vec<String> {
+/// The diagnosis that nobody gave.
+fn unsaid(variant: &Variant, report: &report::Scenario) -> Option<Slip> {
+    let diagnosis = variant.spec.diagnosis.as_ref()?;
+    let said = report
+        .checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Fail)
+        .flat_map(|check| {
+            check
+                .because
+                .iter()
+                .chain(std::iter::once(&check.observed))
+                .chain(&check.evidence)
+        });
+    let said_of_budgets = report.budgets.iter().flat_map(|budget| &budget.evidence);
+    if said
+        .chain(said_of_budgets)
+        .any(|text| text.contains(diagnosis.as_str()))
+    {
+        return None;
+    }
+    let told: Vec<&str> = report
+        .checks
+        .iter()
+        .filter_map(|check| check.because.as_deref())
+        .collect();
+    let what = format!("nobody says \"{diagnosis}\", but: {}", told.join(" / "));
+    Some(Slip::new("the diagnosis", what))
+}
+
+fn broken(scenario: &Scenario, report: &report::Scenario) -> Vec<Slip> {
     let mut slips = Vec::new();
     for check in &report.checks {
-        let declared = scenario.manifest.check(&check.name).map(|spec| spec.broken);
-        let as_declared = match declared {
-            Some(Broken::Pass) => check.verdict == Verdict::Pass,
-            Some(Broken::Fail) => check.verdict == Verdict::Fail,
-            _ => true,
+        let declared = match scenario.manifest.check(&check.name).map(|spec| spec.broken) {
+            Some(Broken::Pass) => Verdict::Pass,
+            Some(Broken::Fail) => Verdict::Fail,
+            _ => continue,
         };
-        if !as_declared {
-            slips.push(format!(
-                "check {}: declared {declared:?}, is {}: {}",
+        if check.verdict != declared {
+            let what = format!(
+                "check {}: declared {declared}, is {}: {}",
                 check.name, check.verdict, check.observed
-            ));
+            );
+            slips.push(Slip::new(&check.name, what));
         }
     }
     for budget in &report.budgets {
@@ -239,15 +266,14 @@ fn broken(scenario: &Scenario, report: &report::Scenario) -> Vec<String> {
         if may_be_either && budget.value.is_none() {
             continue;
         }
+        let mut slip =
+            |what: String| slips.push(Slip::new(&spec.metric, format!("budget {}: {what}", spec.metric)));
         if spec.broken.verdict != budget.verdict {
-            slips.push(format!(
-                "budget {}: declared {}, is {}",
-                spec.metric, spec.broken.verdict, budget.verdict
-            ));
+            slip(format!("declared {}, is {}", spec.broken.verdict, budget.verdict));
         }
-        slips.extend(
-            drift(spec.broken.value, budget.value).map(|what| format!("budget {}: {what}", spec.metric)),
-        );
+        if let Some(what) = drift(spec.broken.value, budget.value) {
+            slip(what);
+        }
     }
     slips
 }
