@@ -80,6 +80,24 @@ fn a_graded_program_links_no_container_client() {
     }
 }
 
+/// The clients of the registry bring TLS and some hundred crates, to speak to a socket of this machine: most of what a
+/// fresh clone would compile before its first grade.
+#[test]
+fn nothing_links_a_container_client_of_the_registry() {
+    let metadata = workspace();
+    for foreign in ["testcontainers", "bollard"] {
+        let there = metadata
+            .packages
+            .iter()
+            .any(|package| package.name.as_str() == foreign);
+        assert!(!there, "{foreign} is linked");
+    }
+    let linked = linked(&metadata, "xtask");
+    for foreign in ["hyper", "reqwest", "rustls", "openssl-sys"] {
+        assert!(!linked.contains(foreign), "xtask links {foreign}");
+    }
+}
+
 #[test]
 fn xtask_links_no_scenario_and_the_harness_names_none() {
     let metadata = workspace();

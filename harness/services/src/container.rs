@@ -3,10 +3,6 @@
 use crate::kind::Kind;
 
 /// A container to be started.
-#[cfg_attr(
-    not(feature = "containers"),
-    expect(dead_code, reason = "only the container client reads it")
-)]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// The server's port inside, published on a free one of this machine's loopback interface.
@@ -14,8 +10,6 @@ pub(crate) struct Plan {
     pub(crate) command: Vec<String>,
     pub(crate) entry_point: Option<String>,
     pub(crate) environment: Vec<(String, String)>,
-    /// Path inside, and text.
-    pub(crate) files: Vec<(String, String)>,
     /// Name of a volume, and where it is mounted.
     pub(crate) volumes: Vec<(String, String)>,
 }
@@ -58,7 +52,6 @@ fn under_registry(image: &str, registry: Option<&str>) -> String {
 }
 
 /// An image's name and tag; `latest` when it names none. A digest's `name@sha256` counts as the name.
-#[cfg(any(test, feature = "containers"))]
 pub(crate) fn name_and_tag(image: &str) -> (&str, &str) {
     match image.rsplit_once(':') {
         // The colon of a registry's port is followed by a path.

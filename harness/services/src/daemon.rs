@@ -1,26 +1,21 @@
-//! Containers: the daemon, its images, and one container as a server.
-//!
-//! Servers are started through `testcontainers`. What it leaves to others (looking for an image before pulling it,
-//! giving a pull up when nothing comes, labels to find what a dead run left) goes to the daemon's own API.
+//! Containers: the daemon, its images, and one container as a server, all by the daemon's own API.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use testcontainers::bollard::query_parameters::{
-    CreateImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-};
-use testcontainers::bollard::{API_DEFAULT_VERSION, Docker, models};
-use testcontainers::core::client::docker_client_instance;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::container::{image, name_and_tag};
 use crate::kind::Kind;
 use crate::options::Options;
 use crate::owner::{Life, Owner};
+use http::escaped;
+use place::Place;
 
 mod contained;
+mod http;
+mod place;
 mod pull;
 
 pub(crate) use contained::Contained;
@@ -29,8 +24,6 @@ pub(crate) use contained::Contained;
 pub(crate) const LABEL: &str = "war-stories";
 /// Label with the cache folder: a daemon may serve several users, and each recovers their own.
 const LABEL_CACHE: &str = "war-stories.cache";
-/// Label that one container alone carries, by which a half-made one is found.
-const LABEL_SERVER: &str = "war-stories.server";
 
 /// How long the daemon may take to say hello. It is on this machine.
 const HELLO_WITHIN: Duration = Duration::from_secs(1);
@@ -38,34 +31,23 @@ const HELLO_WITHIN: Duration = Duration::from_secs(1);
 /// A daemon that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    docker: Docker,
+    place: Place,
     version: String,
-    /// Found where `testcontainers` looks for it as well.
-    shared: bool,
+    /// The newest API that it speaks, as a prefix of paths: daemons drop the old ones.
+    api: String,
 }
 
 impl Daemon {
     /// # Errors
     /// Why there is none, as a fragment.
     pub(crate) async fn connect(options: &Options) -> Result<Daemon, String> {
-        let (docker, shared) = match &options.search.daemon {
-            Some(host) => (Docker::connect_with_unix(host, 120, API_DEFAULT_VERSION), false),
-            None => {
-                nearby(std::env::var("DOCKER_HOST").ok().as_deref())?;
-                let client = docker_client_instance()
-                    .await
-                    .map_err(|error| error.to_string())?;
-                (Ok(client), true)
-            }
-        };
-        let docker = docker.map_err(|error| format!("no container daemon: {error}"))?;
-        let hello = async {
-            let version = docker.version().await?;
-            Ok::<_, testcontainers::bollard::errors::Error>(version)
-        };
-        let version = match timeout(HELLO_WITHIN, hello).await {
-            Ok(Ok(version)) => version.version.unwrap_or_default(),
-            Ok(Err(error)) => return Err(format!("no container daemon answers: {}", first_line(&error))),
+        let place = match &options.search.daemon {
+            Some(host) => Place::of(host),
+            None => Place::usual(),
+        }?;
+        let hello = match timeout(HELLO_WITHIN, http::ask(&place, "GET", "/version", None)).await {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(error)) => return Err(format!("no container daemon answers: {error}")),
             Err(_) => {
                 return Err(format!(
                     "the container daemon says nothing for {} s",
@@ -73,20 +55,28 @@ impl Daemon {
                 ));
             }
         };
-        Ok(Daemon {
-            docker,
-            version,
-            shared,
-        })
+        let api = match text(&hello, "/ApiVersion") {
+            Some(version) => format!("/v{version}"),
+            None => return Err("what answers at the container daemon's address is none".to_owned()),
+        };
+        let version = text(&hello, "/Version").unwrap_or_default();
+        Ok(Daemon { place, version, api })
     }
 
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        http::ask(&self.place, method, &format!("{}{path}", self.api), body).await
+    }
+
     /// The content's name of an image that is here.
     pub(crate) async fn image_id(&self, image: &str) -> Option<String> {
-        self.docker.inspect_image(image).await.ok()?.id
+        let seen = self
+            .ask("GET", &format!("/images/{}/json", escaped(image)), None)
+            .await;
+        text(&seen.ok()?, "/Id")
     }
 
     /// Has the image of `kind` here, pulling it when need be; returns its content's name.
@@ -112,102 +102,78 @@ impl Daemon {
             .filter(|record| record.detached)
             .filter_map(|record| record.container)
             .collect();
-        let filter = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&ours(options))
-            .build();
-        for container in self
-            .docker
-            .list_containers(Some(filter))
-            .await
-            .unwrap_or_default()
-        {
-            let (id, labels) = (
-                container.id.unwrap_or_default(),
-                container.labels.unwrap_or_default(),
-            );
-            if !kept.contains(&id) && abandoned(&labels) {
+        let path = format!("/containers/json?all=true&filters={}", ours(options));
+        let list = self.ask("GET", &path, None).await.unwrap_or_default();
+        for container in list.as_array().into_iter().flatten() {
+            let id = text(container, "/Id").unwrap_or_default();
+            if !kept.contains(&id) && abandoned(container) {
                 self.remove_container(&id).await;
                 removed += 1;
             }
         }
         let finished = crate::postgres::volume::finished(&options.cache_dir);
         for volume in self.labelled_volumes(options).await {
-            if !finished.contains(&volume.name) && abandoned(&volume.labels) {
-                self.remove_volume(&volume.name).await;
+            let name = text(&volume, "/Name").unwrap_or_default();
+            if !finished.contains(&name) && abandoned(&volume) {
+                self.remove_volume(&name).await;
                 removed += 1;
             }
         }
         removed
     }
 
-    async fn labelled_volumes(&self, options: &Options) -> Vec<models::Volume> {
-        let filter = ListVolumesOptionsBuilder::new().filters(&ours(options)).build();
-        let list = self.docker.list_volumes(Some(filter)).await;
-        list.ok().and_then(|list| list.volumes).unwrap_or_default()
+    async fn labelled_volumes(&self, options: &Options) -> Vec<Value> {
+        let path = format!("/volumes?filters={}", ours(options));
+        let mut list = self.ask("GET", &path, None).await.unwrap_or_default();
+        match list.get_mut("Volumes").map(Value::take) {
+            Some(Value::Array(volumes)) => volumes,
+            _ => Vec::new(),
+        }
     }
 
     /// The volumes of this cache that hold finished clusters or are being made.
     pub(crate) async fn volumes(&self, options: &Options) -> Vec<String> {
-        self.labelled_volumes(options)
-            .await
-            .into_iter()
-            .map(|volume| volume.name)
+        let volumes = self.labelled_volumes(options).await;
+        volumes
+            .iter()
+            .filter_map(|volume| text(volume, "/Name"))
             .collect()
     }
 
     pub(crate) async fn has_volume(&self, name: &str) -> bool {
-        self.docker.inspect_volume(name).await.is_ok()
+        self.ask("GET", &format!("/volumes/{}", escaped(name)), None)
+            .await
+            .is_ok()
     }
 
     pub(crate) async fn make_volume(&self, name: &str, options: &Options) -> Result<(), String> {
-        let labels = Some(labels(options));
-        let request = models::VolumeCreateRequest {
-            name: Some(name.to_owned()),
-            labels,
-            ..Default::default()
-        };
-        self.docker
-            .create_volume(request)
+        let request = json!({ "Name": name, "Labels": labels(options) });
+        self.ask("POST", "/volumes/create", Some(&request))
             .await
             .map(drop)
-            .map_err(|error| error.to_string())
     }
 
     pub(crate) async fn remove_volume(&self, name: &str) {
-        let _ = self.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
+        let _ = self
+            .ask("DELETE", &format!("/volumes/{}", escaped(name)), None)
+            .await;
     }
 
     pub(crate) async fn remove_container(&self, id: &str) {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let _ = self.docker.remove_container(id, Some(options)).await;
+        let path = format!("/containers/{}?force=true&v=true", escaped(id));
+        let _ = self.ask("DELETE", &path, None).await;
     }
 
-    /// Removes a container that was made and not started: only its label is known.
-    async fn remove_half_made(&self, server: &str) {
-        let filter = HashMap::from([("label".to_owned(), vec![format!("{LABEL_SERVER}={server}")])]);
-        let filter = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filter)
-            .build();
-        for container in self
-            .docker
-            .list_containers(Some(filter))
+    async fn inspect(&self, id: &str) -> Result<Value, String> {
+        self.ask("GET", &format!("/containers/{}/json", escaped(id)), None)
             .await
-            .unwrap_or_default()
-        {
-            self.remove_container(&container.id.unwrap_or_default()).await;
-        }
     }
 
     /// Asks the server inside to shut down as PostgreSQL does fast, and waits for it. By signal: older daemons ignore
     /// the signal of a polite stop, and the image's own makes PostgreSQL wait for everybody.
     async fn shut_down(&self, id: &str) -> Result<(), String> {
-        let kill = KillContainerOptionsBuilder::new().signal("SIGINT").build();
-        self.docker
-            .kill_container(id, Some(kill))
-            .await
-            .map_err(|error| error.to_string())?;
+        let path = format!("/containers/{}/kill?signal=SIGINT", escaped(id));
+        self.ask("POST", &path, None).await?;
         let start = Instant::now();
         while self.ended(id).await.is_none() {
             if start.elapsed() > Duration::from_secs(60) {
@@ -220,117 +186,108 @@ impl Daemon {
 
     /// What the container ended with, when it has ended.
     async fn ended(&self, id: &str) -> Option<String> {
-        let seen = self.docker.inspect_container(id, None).await;
-        match seen.ok().and_then(|seen| seen.state) {
-            None => Some("the container is gone".to_owned()),
-            Some(state) if state.running == Some(true) => None,
-            Some(state) if state.oom_killed == Some(true) => Some("killed for want of memory".to_owned()),
-            Some(state) => Some(format!("exit code {}", state.exit_code.unwrap_or(-1))),
+        let Ok(seen) = self.inspect(id).await else {
+            return Some("the container is gone".to_owned());
+        };
+        let is = |what: &str| seen.pointer(what).and_then(Value::as_bool) == Some(true);
+        if is("/State/Running") {
+            None
+        } else if is("/State/OOMKilled") {
+            Some("killed for want of memory".to_owned())
+        } else {
+            let code = seen.pointer("/State/ExitCode").and_then(Value::as_i64);
+            Some(format!("exit code {}", code.unwrap_or(-1)))
         }
     }
 
     /// The last lines that the server printed.
     async fn log(&self, id: &str) -> String {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail("40")
-            .build();
-        let mut lines = Vec::new();
-        let mut stream = Box::pin(self.docker.logs(id, Some(options)));
-        while let Ok(Some(Ok(line))) = timeout(Duration::from_secs(1), stream.next()).await {
-            lines.extend_from_slice(&line.into_bytes());
-        }
-        crate::running::last_lines(&lines)
+        let path = format!(
+            "{}/containers/{}/logs?stdout=true&stderr=true&tail=40",
+            self.api,
+            escaped(id)
+        );
+        let read = async {
+            let mut answer = http::send(&self.place, "GET", &path, &[], None).await.ok()?;
+            answer.body().await.ok()
+        };
+        let framed = timeout(Duration::from_secs(2), read)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        crate::running::last_lines(&unframed(&framed))
     }
 
     /// Where other containers reach this one on the default network.
     pub(crate) async fn address(&self, id: &str) -> Option<String> {
-        let networks = self
-            .docker
-            .inspect_container(id, None)
-            .await
-            .ok()?
-            .network_settings?
-            .networks?;
+        let seen = self.inspect(id).await.ok()?;
+        let networks = seen.pointer("/NetworkSettings/Networks")?.as_object()?;
         networks
-            .into_values()
-            .filter_map(|network| network.ip_address)
+            .values()
+            .filter_map(|network| text(network, "/IPAddress"))
             .find(|address| !address.is_empty())
     }
 }
 
-/// Whether published ports will be on this machine.
-fn nearby(host: Option<&str>) -> Result<(), String> {
-    let Some(host) = host.filter(|host| !host.is_empty()) else {
-        return Ok(());
-    };
-    let name = host.split_once("://").map_or(host, |(_, rest)| rest);
-    let near = host.starts_with("unix://")
-        || ["localhost", "127.", "[::1]"]
-            .iter()
-            .any(|near| name.starts_with(near));
-    if near {
-        Ok(())
-    } else {
-        Err(format!(
-            "the container daemon at {host} is not on this machine, so its ports are not"
-        ))
-    }
+fn text(value: &Value, place: &str) -> Option<String> {
+    value.pointer(place)?.as_str().map(str::to_owned)
 }
 
-fn labels(options: &Options) -> HashMap<String, String> {
+/// The daemon sends both outputs in one stream: eight bytes before each piece, the last four its length.
+fn unframed(mut log: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    while let Some((head, rest)) = log.split_at_checked(8) {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let (piece, rest) = rest.split_at(length.min(rest.len()));
+        text.extend_from_slice(piece);
+        log = rest;
+    }
+    text
+}
+
+fn labels(options: &Options) -> HashMap<&'static str, String> {
     HashMap::from([
-        (LABEL.to_owned(), Owner::this().to_string()),
-        (LABEL_CACHE.to_owned(), options.cache_dir.display().to_string()),
+        (LABEL, Owner::this().to_string()),
+        (LABEL_CACHE, options.cache_dir.display().to_string()),
     ])
 }
 
-/// A filter for what carries this cache's label.
-fn ours(options: &Options) -> HashMap<String, Vec<String>> {
+/// A filter for what carries this cache's label, fit for a query.
+fn ours(options: &Options) -> String {
     let cache = format!("{LABEL_CACHE}={}", options.cache_dir.display());
-    HashMap::from([("label".to_owned(), vec![LABEL.to_owned(), cache])])
+    escaped(&json!({ "label": [LABEL, cache] }).to_string())
 }
 
-fn abandoned(labels: &HashMap<String, String>) -> bool {
-    let owner = labels.get(LABEL).and_then(|words| words.parse::<Owner>().ok());
+/// Whether the owner in a container's or a volume's label is surely dead.
+fn abandoned(labelled: &Value) -> bool {
+    let words = labelled.get("Labels").and_then(|labels| labels.get(LABEL));
+    let owner = words
+        .and_then(Value::as_str)
+        .and_then(|words| words.parse::<Owner>().ok());
     owner.is_some_and(|owner| owner.life() == Life::Dead)
-}
-
-fn first_line(error: &dyn std::error::Error) -> String {
-    // The cause says more than the library's own words around it.
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case(None, true)]
-    #[case(Some(""), true)]
-    #[case(Some("unix:///var/run/docker.sock"), true)]
-    #[case(Some("tcp://127.0.0.1:2375"), true)]
-    #[case(Some("tcp://localhost:2375"), true)]
-    #[case(Some("tcp://build.example:2376"), false)]
-    #[case(Some("ssh://me@build.example"), false)]
-    fn a_daemon_elsewhere_publishes_ports_elsewhere(#[case] host: Option<&str>, #[case] near: bool) {
-        assert_eq!(nearby(host).is_ok(), near);
-    }
 
     #[test]
     fn only_the_dead_are_abandoned() {
-        let labelled = |owner: &str| HashMap::from([(LABEL.to_owned(), owner.to_owned())]);
+        let labelled = |owner: &str| json!({ "Labels": { LABEL: owner } });
         let this = Owner::this();
         assert!(!abandoned(&labelled(&this.to_string())));
         assert!(abandoned(&labelled(&format!("{}.1-0.{}", this.pid, this.place))));
         assert!(!abandoned(&labelled(&format!("{}.1-0.elsewhere", this.pid))));
         assert!(!abandoned(&labelled("nonsense")));
-        assert!(!abandoned(&HashMap::new()));
+        assert!(!abandoned(&json!({ "Labels": null })));
+        assert!(!abandoned(&json!({})));
+    }
+
+    #[test]
+    fn both_outputs_come_out_of_one_stream() {
+        let log = b"\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x03two\x01\0\0\0\0\0\0\x09cut";
+        assert_eq!(unframed(log), b"onetwocut");
+        assert_eq!(unframed(b""), b"");
     }
 }

@@ -15,7 +15,6 @@
 mod background;
 mod cache;
 mod container;
-#[cfg_attr(not(feature = "containers"), path = "daemon_absent.rs")]
 mod daemon;
 mod endpoint;
 mod error;

@@ -60,22 +60,20 @@ impl Front {
     }
 
     pub(crate) fn plan(&self, upstream: &(String, u16)) -> Plan {
-        let home = Path::new("/etc/pgbouncer");
-        let files = vec![
-            (
-                format!("/etc/pgbouncer/{CONFIG}"),
-                self.config(home, "0.0.0.0", 6432, upstream),
-            ),
-            (format!("/etc/pgbouncer/{USERS}"), self.users()),
-        ];
-        let command = vec![
-            "/usr/bin/pgbouncer".to_owned(),
-            format!("/etc/pgbouncer/{CONFIG}"),
-        ];
+        // Its files come by the environment: the image's user may write in no folder but this one.
+        let home = Path::new("/tmp");
+        let script = format!(
+            "umask 077; printf %s \"$CONFIG\" >/tmp/{CONFIG}; printf %s \"$USERS\" >/tmp/{USERS}; \
+             unset CONFIG USERS; exec /usr/bin/pgbouncer /tmp/{CONFIG}"
+        );
         Plan {
             port: 6432,
-            command,
-            files,
+            entry_point: Some("sh".to_owned()),
+            command: vec!["-c".to_owned(), script],
+            environment: vec![
+                ("CONFIG".to_owned(), self.config(home, "0.0.0.0", 6432, upstream)),
+                ("USERS".to_owned(), self.users()),
+            ],
             ..Plan::default()
         }
     }

@@ -18,7 +18,6 @@ use crate::{Error, background, folder, secret};
 
 pub(crate) mod cluster;
 pub(crate) mod seed;
-#[cfg(feature = "containers")]
 pub(crate) mod volume;
 
 pub use seed::PostgresSeed;

@@ -2,7 +2,6 @@
 //! them where no registry answers), so they are ignored by default and fail, never skip, when they are asked for:
 //!
 //! `WAR_STORIES_TEST_CONTAINERS=1 cargo test -p services --test containers -- --ignored`
-#![cfg(feature = "containers")]
 
 use std::process::{Command, Stdio};
 

@@ -1,13 +1,5 @@
 //! A server in a container: started, watched until it answers, removed.
 
-use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use testcontainers::bollard::models::PortBinding;
-use testcontainers::core::{IntoContainerPort, Mount};
-use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt};
-
 use super::*;
 use crate::container::Plan;
 use crate::endpoint::Endpoint;
@@ -26,14 +18,13 @@ pub(crate) struct Contained {
     image: String,
     port: u16,
     record: Record,
-    /// Never dropped: it would remove the container on the caller's runtime, and one that is left running as well.
-    container: Option<ManuallyDrop<ContainerAsync<GenericImage>>>,
+    /// Left running: dropping this does nothing.
+    left: bool,
 }
 
 impl Daemon {
     /// Starts a container of `kind`'s image. Its port is published on this machine's loopback interface alone.
     pub(crate) async fn start(&self, kind: Kind, options: &Options, plan: &Plan) -> Result<Contained, Error> {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
         let image = image(kind);
         let died = |status: String| Error::Died {
             kind,
@@ -42,69 +33,91 @@ impl Daemon {
             log: String::new(),
             next: format!("type `docker pull {image}` to have the image anew"),
         };
-        if !self.shared {
-            return Err(died("containers are only started at the usual daemon".to_owned()));
-        }
-        let server = format!("{}.{}", Owner::this(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut record = Record::open(kind, options, &Runner::Same)?;
-
-        let (name, tag) = name_and_tag(&image);
-        let mut base = GenericImage::new(name, tag).with_exposed_port(plan.port.tcp());
-        if let Some(entry_point) = &plan.entry_point {
-            base = base.with_entrypoint(entry_point);
-        }
-        let port = plan.port;
-        let mut request = base
-            .with_labels(labels(options))
-            .with_label(LABEL_SERVER, &server)
-            .with_cmd(&plan.command)
-            .with_startup_timeout(READY_WITHIN)
-            .with_host_config_modifier(move |host| {
-                let loopback = PortBinding {
-                    host_ip: Some("127.0.0.1".to_owned()),
-                    host_port: Some(String::new()),
-                };
-                host.publish_all_ports = Some(false);
-                host.port_bindings = Some([(format!("{port}/tcp"), Some(vec![loopback]))].into());
-            });
-        for (name, value) in &plan.environment {
-            request = request.with_env_var(name, value);
-        }
-        for (path, text) in &plan.files {
-            request = request.with_copy_to(path, text.clone().into_bytes());
-        }
-        for (volume, path) in &plan.volumes {
-            request = request.with_mount(Mount::volume_mount(volume, path));
-        }
-        let published = match request.start().await {
-            Ok(container) => {
-                let port = container.get_host_port_ipv4(port.tcp()).await;
-                port.map(|port| (ManuallyDrop::new(container), port))
-            }
-            Err(error) => Err(error),
-        };
-        let (container, port) = match published {
-            Ok(published) => published,
-            Err(error) => {
-                self.remove_half_made(&server).await;
+        let made = self
+            .ask(
+                "POST",
+                "/containers/create",
+                Some(&request(&image, options, plan)),
+            )
+            .await;
+        let id =
+            made.and_then(|made| text(&made, "/Id").ok_or_else(|| "it was made without a number".to_owned()));
+        let id = match id {
+            Ok(id) => id,
+            Err(reason) => {
                 record.close();
-                return Err(died(error.to_string()));
+                return Err(died(reason));
             }
         };
-        record.container = Some(container.id().to_owned());
-        let (daemon, container) = (self.clone(), Some(container));
-        // Built before the record is written, so that a full disk does not leave the container.
-        let contained = Contained {
+        record.container = Some(id.clone());
+        // From here on dropping it removes the container: a full disk does not leave it either.
+        let mut contained = Contained {
             kind,
-            daemon,
-            image,
-            port,
+            daemon: self.clone(),
+            image: image.clone(),
+            port: 0,
             record,
-            container,
+            left: false,
         };
         contained.record.write()?;
+        let started = self
+            .ask("POST", &format!("/containers/{}/start", escaped(&id)), None)
+            .await;
+        started.map_err(&died)?;
+        let seen = self.inspect(&id).await.map_err(&died)?;
+        let published = text(
+            &seen,
+            &format!("/NetworkSettings/Ports/{}~1tcp/0/HostPort", plan.port),
+        );
+        match published.and_then(|port| port.parse().ok()) {
+            Some(port) => contained.port = port,
+            None => {
+                let status = self
+                    .ended(&id)
+                    .await
+                    .unwrap_or_else(|| "its port is not published".to_owned());
+                let log = self.log(&id).await;
+                return Err(Error::Died {
+                    kind,
+                    program: image.clone(),
+                    status,
+                    log,
+                    next: "read the log above".to_owned(),
+                });
+            }
+        }
         Ok(contained)
     }
+}
+
+fn request(image: &str, options: &Options, plan: &Plan) -> Value {
+    let port = format!("{}/tcp", plan.port);
+    let environment: Vec<String> = plan
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mounts: Vec<Value> = plan
+        .volumes
+        .iter()
+        .map(|(volume, path)| json!({ "Type": "volume", "Source": volume, "Target": path }))
+        .collect();
+    let mut request = json!({
+        "Image": image,
+        "Cmd": plan.command,
+        "Env": environment,
+        "Labels": labels(options),
+        "ExposedPorts": { &port: {} },
+        "HostConfig": {
+            "PortBindings": { &port: [{ "HostIp": "127.0.0.1", "HostPort": "" }] },
+            "Mounts": mounts,
+        },
+    });
+    if let Some(entry_point) = &plan.entry_point {
+        request["Entrypoint"] = json!([entry_point]);
+    }
+    request
 }
 
 impl Contained {
@@ -163,7 +176,7 @@ impl Contained {
     pub(crate) fn leave(mut self) -> Result<Record, Error> {
         self.record.detached = true;
         self.record.write()?;
-        self.container = None;
+        self.left = true;
         Ok(self.record.clone())
     }
 }
@@ -180,7 +193,7 @@ fn inside_a_container() -> bool {
 
 impl Drop for Contained {
     fn drop(&mut self) {
-        if self.container.take().is_none() {
+        if self.left {
             return;
         }
         let (daemon, id) = (self.daemon.clone(), self.id().to_owned());

@@ -27,48 +27,86 @@ pub(super) async fn pull(daemon: &Daemon, image: &str, options: &Options) -> Res
 
 async fn follow(daemon: &Daemon, image: &str, options: &Options) -> Result<(), String> {
     let (name, tag) = name_and_tag(image);
-    let request = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
-    let mut events = Box::pin(daemon.docker.create_image(Some(request), None, None));
-    let (mut patience, mut told) = (FIRST_WORD_WITHIN, Instant::now());
-    let mut layers: HashMap<String, (i64, i64)> = HashMap::new();
-    loop {
-        let event = match timeout(patience, events.next()).await {
-            Ok(Some(Ok(event))) => event,
-            Ok(Some(Err(error))) => {
-                return Err(format!(
-                    "image {image} is not here, and its registry: {}",
-                    first_line(&error)
-                ));
-            }
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                let seconds = patience.as_secs_f32();
-                return Err(format!(
-                    "image {image} is not here, and its registry sent nothing for {seconds:.1} s"
-                ));
-            }
+    let path = format!(
+        "{}/images/create?fromImage={}&tag={}",
+        daemon.api,
+        escaped(name),
+        escaped(tag)
+    );
+    let refused = |reason: &str| format!("image {image} is not here, and its registry: {reason}");
+    let silent = |patience: Duration| {
+        let seconds = patience.as_secs_f32();
+        format!("image {image} is not here, and its registry sent nothing for {seconds:.1} s")
+    };
+    let first_word = async {
+        let mut answer = http::send(&daemon.place, "POST", &path, &[], None).await?;
+        if answer.status >= 400 {
+            let body = answer.body().await?;
+            return Ok(Err(http::refusal(answer.status, &body)));
+        }
+        let piece = answer.piece().await?;
+        Ok::<_, std::io::Error>(Ok((answer, piece)))
+    };
+    let (mut answer, mut piece) = match timeout(FIRST_WORD_WITHIN, first_word).await {
+        Ok(Ok(Ok(first))) => first,
+        Ok(Ok(Err(reason))) => return Err(refused(&reason)),
+        Ok(Err(error)) => return Err(refused(&error.to_string())),
+        Err(_) => return Err(silent(FIRST_WORD_WITHIN)),
+    };
+    let mut progress = Progress::default();
+    while let Some(text) = piece {
+        progress
+            .hear(&text, image, options)
+            .map_err(|reason| refused(&reason))?;
+        piece = match timeout(STANDSTILL, answer.piece()).await {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(error)) => return Err(refused(&error.to_string())),
+            Err(_) => return Err(silent(STANDSTILL)),
         };
-        if patience == FIRST_WORD_WITHIN {
+    }
+    Ok(())
+}
+
+/// What the daemon said of a pull so far: a JSON object per line, lines cut anywhere.
+#[derive(Default)]
+struct Progress {
+    unfinished: Vec<u8>,
+    /// Bytes that came, and bytes in all, per layer.
+    layers: HashMap<String, (u64, u64)>,
+    told: Option<Instant>,
+}
+
+impl Progress {
+    fn hear(&mut self, text: &[u8], image: &str, options: &Options) -> Result<(), String> {
+        self.unfinished.extend_from_slice(text);
+        while let Some(end) = self.unfinished.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unfinished.drain(..=end).collect();
+            let event: Value = serde_json::from_slice(&line).unwrap_or_default();
+            if let Some(error) = super::text(&event, "/error") {
+                return Err(error.lines().next().unwrap_or_default().to_owned());
+            }
+            if event.get("status").is_some_and(|status| status == "Downloading") {
+                let bytes = |what: &str| event.pointer(what).and_then(Value::as_u64).unwrap_or(0);
+                let layer = super::text(&event, "/id").unwrap_or_default();
+                let come = (bytes("/progressDetail/current"), bytes("/progressDetail/total"));
+                self.layers.insert(layer, come);
+            }
+        }
+        if self.told.is_none() {
             options.say(format!("pulling image {image}"));
-            patience = STANDSTILL;
-        }
-        if let (Some(layer), Some(progress)) = (event.id, event.progress_detail)
-            && event.status.as_deref() == Some("Downloading")
+        } else if self
+            .told
+            .is_some_and(|told| told.elapsed() < Duration::from_secs(2))
+            || self.layers.is_empty()
         {
-            layers.insert(
-                layer,
-                (progress.current.unwrap_or(0), progress.total.unwrap_or(0)),
-            );
+            return Ok(());
+        } else {
+            let sum = |part: fn(&(u64, u64)) -> u64| self.layers.values().map(part).sum::<u64>() >> 20;
+            let (come, all) = (sum(|layer| layer.0), sum(|layer| layer.1));
+            options.say(format!("pulling image {image}: {come} of {all} MiB"));
         }
-        if told.elapsed() > Duration::from_secs(2) && !layers.is_empty() {
-            let sum = |part: fn(&(i64, i64)) -> i64| layers.values().map(part).sum::<i64>() >> 20;
-            options.say(format!(
-                "pulling image {image}: {} of {} MiB",
-                sum(|layer| layer.0),
-                sum(|layer| layer.1)
-            ));
-            told = Instant::now();
-        }
+        self.told = Some(Instant::now());
+        Ok(())
     }
 }
 
