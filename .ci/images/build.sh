@@ -5,7 +5,7 @@
 #   .ci/images/build.sh              builds those that the daemon does not have yet
 #   .ci/images/build.sh --force      builds them again
 #
-# It installs nothing. The names are those of harness/services/src/image.rs, with the same overrides from the environment.
+# It installs nothing. The names are those of harness/services/src/container.rs, with the same overrides from the environment.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

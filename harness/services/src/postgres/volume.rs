@@ -240,7 +240,6 @@ fn plan(about: &About, options: &Options) -> Plan {
         entry_point: Some("sh".to_owned()),
         volumes: vec![(about.volume.clone(), SHELF.to_owned())],
         environment: vec![("POSTGRES_PASSWORD".to_owned(), about.password.clone())],
-        ..Plan::default()
     }
 }
 
