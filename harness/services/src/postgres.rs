@@ -33,6 +33,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_parallel_workers_per_gather", "0"),
     ("autovacuum", "off"),
     ("deadlock_timeout", "1s"),
+    // One for each check that reads the write-ahead log.
+    ("max_replication_slots", "50"),
     ("fsync", "off"),
     ("shared_buffers", "128MB"),
     // In the data folder, where it goes with the rest: a killed server leaves its POSIX segments behind for ever.

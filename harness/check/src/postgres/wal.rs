@@ -43,6 +43,12 @@ impl IndexWrites {
             .await
             .map_err(broken("connect to PostgreSQL"))?;
         extension(&mut maintenance, "pg_walinspect").await?;
+        // Other checks' databases are copied meanwhile, and the server recycles what it has checkpointed. A slot of this
+        // session keeps the log from here on, and goes with the session.
+        maintenance
+            .query("SELECT pg_create_physical_replication_slot('grader_' || pg_backend_pid(), true, true)")
+            .await
+            .map_err(broken("keep the write-ahead log"))?;
         let mut writes = IndexWrites {
             maintenance,
             inside,
