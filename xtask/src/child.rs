@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{sleep_until, timeout};
-use verdict::Verdict;
 use verdict::wire::{CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, VERSION};
+use verdict::{Patience, Verdict};
 
 use crate::evidence;
 use crate::lend::Lender;
@@ -181,11 +181,11 @@ async fn listen(
     child: &mut tokio::process::Child,
     lender: &Lender<'_>,
 ) -> End {
-    let begun = tokio::time::Instant::now();
+    let mut deadline = Deadline::new();
     let mut buffer = Vec::new();
     let mut exited = false;
     loop {
-        let deadline = deadline_of(transcript, begun);
+        deadline.follow(transcript);
         let read = tokio::select! {
             biased;
             read = pipe.read_buf(&mut buffer) => read.unwrap_or(0),
@@ -193,7 +193,12 @@ async fn listen(
             _ = child.wait(), if !exited => { exited = true; continue }
             // A process that it left behind may hold the pipe open.
             _ = tokio::time::sleep(Duration::from_millis(20)), if exited => 0,
-            () = sleep_until(deadline) => return End::Late,
+            () = sleep_until(deadline.at()) => {
+                if deadline.has_passed() {
+                    return End::Late;
+                }
+                continue;
+            }
         };
         if read == 0 {
             return if buffer.is_empty() {
@@ -209,6 +214,7 @@ async fn listen(
             }
         }
         if let Some(wanted) = transcript.wanted.take() {
+            let asked = tokio::time::Instant::now();
             tokio::select! {
                 answer = lender.lend(wanted) => {
                     let mut line = serde_json::to_vec(&answer).unwrap_or_default();
@@ -218,8 +224,8 @@ async fn listen(
                 }
                 // It ends while a server for it is being started: nobody needs that any more.
                 _ = child.wait(), if !exited => exited = true,
-                () = sleep_until(deadline_of(transcript, begun)) => return End::Late,
             }
+            deadline.waited += asked.elapsed();
         }
         if buffer.len() > LINE_BYTES_MAX {
             return End::Forged(format!(
@@ -232,10 +238,38 @@ async fn listen(
     }
 }
 
-fn deadline_of(transcript: &Transcript, begun: tokio::time::Instant) -> tokio::time::Instant {
-    match transcript.deadline_ms {
-        Some(ms) => begun + Duration::from_millis(ms).min(DEADLINE_MAX),
-        None => begun + START_MAX,
+/// When a check is out of time: what it asked for, and longer while the machine is starved or a server of its is started.
+struct Deadline {
+    begun: tokio::time::Instant,
+    patience: Patience,
+    /// The check has said how long it may take.
+    told: bool,
+    waited: Duration,
+}
+
+impl Deadline {
+    fn new() -> Deadline {
+        Deadline {
+            begun: tokio::time::Instant::now(),
+            patience: Patience::new(START_MAX),
+            told: false,
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn follow(&mut self, transcript: &Transcript) {
+        if let (Some(ms), false) = (transcript.deadline_ms, self.told) {
+            self.patience = Patience::new(Duration::from_millis(ms).min(DEADLINE_MAX));
+            self.told = true;
+        }
+    }
+
+    fn at(&self) -> tokio::time::Instant {
+        self.begun + self.patience.limit() + self.waited
+    }
+
+    fn has_passed(&self) -> bool {
+        tokio::time::Instant::now() >= self.at()
     }
 }
 

@@ -224,6 +224,17 @@ fn trouble(diagnostics: &str) -> Option<Trouble> {
         .map(|&(_, what, next)| Trouble { what, next })
 }
 
+/// Whether cargo gave up before it compiled anything, for a reason that names neither the exercise nor its manifest: the
+/// workbook's own manifests are at fault, not what was to be compiled.
+pub fn gave_up_early(diagnostics: &str, scenario: &crate::catalogue::Scenario) -> bool {
+    let manifest = format!("exercises/{}/Cargo.toml", scenario.id);
+    let package = format!("`{} v", scenario.slug);
+    diagnostics.contains("error: ")
+        && !diagnostics.contains("could not compile")
+        && !diagnostics.contains(&manifest)
+        && !diagnostics.contains(&package)
+}
+
 /// `path+file:///w/exercises/04-slow-query/hidden#slow-query-hidden@0.1.0`, or `…/bytes#1.0.0` where folder and
 /// package share their name.
 fn package_name(id: &str) -> String {

@@ -60,6 +60,8 @@ impl Scratch {
         for stray in files(&self.root, &self.target)?.difference(&wanted) {
             std::fs::remove_file(self.root.join(stray)).ok();
         }
+        // Cargo takes a folder that a member's glob matches for a member, however empty it is.
+        remove_empty(&self.root, &self.target);
         for file in &wanted {
             let (from, to) = (workbook.root.join(file), self.root.join(file));
             if let Some(parent) = to.parent() {
@@ -178,6 +180,18 @@ fn files(root: &Path, target: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
+/// Removes the folders below `folder` in which there is no file.
+fn remove_empty(folder: &Path, target: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path != target && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&path, target);
+            // Fails where something is left in it, which is meant.
+            std::fs::remove_dir(path).ok();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,10 +234,15 @@ mod tests {
         assert_eq!((read(".git/HEAD"), read("target/x")), (None, None));
         assert_eq!(read(".cargo/config.toml"), None, "cargo would read it twice");
         std::fs::write(workbook.root.join("exercises/a.rs"), "two").unwrap();
-        std::fs::write(root.join("exercises/stray.rs"), "").unwrap();
+        std::fs::create_dir_all(root.join("exercises/gone/src")).unwrap();
+        std::fs::create_dir_all(root.join("exercises/gone/migrations")).unwrap();
+        std::fs::write(root.join("exercises/gone/src/stray.rs"), "").unwrap();
         prepared(&workbook).await;
         assert_eq!(read("exercises/a.rs").as_deref(), Some("two"));
-        assert_eq!(read("exercises/stray.rs"), None);
+        assert!(
+            !root.join("exercises/gone").exists(),
+            "cargo takes an empty folder for a member"
+        );
     }
 
     #[tokio::test]

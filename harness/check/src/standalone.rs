@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use verdict::Verdict;
 use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, VERSION};
+use verdict::{Patience, Verdict};
 
 use crate::Spec;
 use kept::Kept;
@@ -68,7 +68,7 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
     let mut line = serde_json::to_vec(&job)?;
     line.push(b'\n');
     (&ours).write_all(&line)?;
-    let heard = listen(&ours, &nonce, Instant::now() + spec.deadline());
+    let heard = listen(&ours, &nonce, spec.deadline());
     Ok(match heard {
         Some(judgement) if exit_code(&mut child) == Some(JUDGED_EXIT) => judgement,
         Some(_) => stopped(&mut child, "the process did not end as the harness ends it"),
@@ -79,14 +79,17 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
     })
 }
 
-fn listen(mut stream: &UnixStream, nonce: &str, mut deadline: Instant) -> Option<Judgement> {
+fn listen(mut stream: &UnixStream, nonce: &str, deadline: Duration) -> Option<Judgement> {
+    let (begun, patience) = (Instant::now(), Patience::new(deadline));
+    // Other checks may have a server that this one waits for.
+    let mut waited = Duration::ZERO;
     let mut reader = BufReader::new(stream);
     let mut text = String::new();
     let mut judged = None;
     // To the end of the check.
     let mut kept = Kept::default();
     loop {
-        let left = deadline.checked_duration_since(Instant::now())?;
+        let left = (patience.limit() + waited).checked_sub(begun.elapsed())?;
         stream
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))
             .ok()?;
@@ -106,8 +109,7 @@ fn listen(mut stream: &UnixStream, nonce: &str, mut deadline: Instant) -> Option
                 let mut line = serde_json::to_vec(&kept.lend(&wanted)).ok()?;
                 line.push(b'\n');
                 stream.write_all(&line).ok()?;
-                // Other checks may have had the server until now.
-                deadline += asked.elapsed();
+                waited += asked.elapsed();
             }
             Event::Judged(judgement) => judged = Some(judgement),
             Event::Ended => return judged,

@@ -1,37 +1,51 @@
 use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
+
+use verdict::Patience;
 
 use crate::Failure;
 
 /// Liveness: the future's output, or a [`Failure`] that says that `what` did not happen.
 ///
-/// The deadline is real time as tokio sees it, so it does not fire when every worker is blocked; the check's parent
-/// process has a clock of its own for that.
+/// The deadline is time as tokio sees it, so it does not fire when every worker is blocked; the check's parent process
+/// has a clock of its own for that. It grows while the machine is starved ([`Patience`]).
 pub async fn within<T>(
     deadline: Duration,
     what: &str,
     future: impl Future<Output = T>,
 ) -> Result<T, Failure> {
-    tokio::time::timeout(deadline, future)
-        .await
-        .map_err(|_| Failure::new(format!("{what} did not happen within {deadline:?}")))
+    let (begun, patience) = (tokio::time::Instant::now(), Patience::new(deadline));
+    let mut future = pin!(future);
+    let mut limit = deadline;
+    loop {
+        if let Ok(output) = tokio::time::timeout_at(begun + limit, &mut future).await {
+            return Ok(output);
+        }
+        let extended = patience.limit();
+        if extended <= limit {
+            return Err(Failure::new(format!("{what} did not happen within {limit:?}")));
+        }
+        limit = extended;
+    }
 }
 
 /// Asks until the answer is `Some`, or the deadline has passed. For states that send no event when they change;
-/// whatever has an event is waited for by that event.
+/// whatever has an event is waited for by that event. The deadline grows while the machine is starved ([`Patience`]).
 pub async fn eventually<T>(
     deadline: Duration,
     what: &str,
     mut ask: impl AsyncFnMut() -> Option<T>,
 ) -> Result<T, Failure> {
-    let begun = Instant::now();
+    let (begun, patience) = (Instant::now(), Patience::new(deadline));
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(answer) = ask().await {
             return Ok(answer);
         }
-        if begun.elapsed() > deadline {
-            return Err(Failure::new(format!("{what} did not happen within {deadline:?}")));
+        let limit = patience.limit();
+        if begun.elapsed() > limit {
+            return Err(Failure::new(format!("{what} did not happen within {limit:?}")));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));

@@ -5,12 +5,15 @@
 //! - [`servers`]: what a check may ask for meanwhile.
 //! - [`report`]: the object that `grade --format json` prints.
 //! - [`exit`]: what the exit codes mean.
+//! - [`Patience`]: how long a deadline is on a busy machine, which both ends must agree on.
 
 pub mod exit;
+mod patience;
 pub mod report;
 pub mod servers;
 mod verdict;
 pub mod wire;
 
 pub use exit::ExitCode;
+pub use patience::Patience;
 pub use verdict::Verdict;

@@ -180,16 +180,8 @@ impl Grading<'_> {
             return Some(run::refused(scenario, why));
         }
         if !built.programs.contains_key(&scenario.hidden_package()) {
-            if let Some(trouble) = built.trouble {
-                return Some(run::not_served(
-                    scenario,
-                    format!(
-                        "it could not be compiled: {}\nnext  {}\n{}",
-                        trouble.what,
-                        trouble.next,
-                        built.diagnostics.trim_end()
-                    ),
-                ));
+            if let Some(what) = self.machines_fault(built, scenario) {
+                return Some(run::not_served(scenario, what));
             }
             return Some(run::not_built(
                 scenario,
@@ -202,6 +194,20 @@ impl Grading<'_> {
         missing
             .filter(|_| !scenario.manifest.services.is_empty())
             .map(|why| run::not_served(scenario, why.to_string()))
+    }
+
+    /// Why it did not compile, where that has nothing to do with what was to be compiled.
+    fn machines_fault(&self, built: &Built, scenario: &Scenario) -> Option<String> {
+        let (what, next) = match built.trouble {
+            Some(trouble) => (trouble.what, trouble.next),
+            None if compile::gave_up_early(&built.diagnostics, scenario) => (
+                "cargo could not read the workbook",
+                "git status, and put back what changed outside the lesson files",
+            ),
+            None => return None,
+        };
+        let said = built.diagnostics.trim_end();
+        Some(format!("it could not be compiled: {what}\nnext  {next}\n{said}"))
     }
 
     async fn grade_one(

@@ -11,7 +11,7 @@ pub struct Workbook {
     cache: Option<tempfile::TempDir>,
     // Removed when the test ends, unless the copy is the shared one.
     _folder: Option<tempfile::TempDir>,
-    _turn: Option<MutexGuard<'static, ()>>,
+    _turn: Option<(MutexGuard<'static, ()>, std::fs::File)>,
 }
 
 /// What one command printed.
@@ -42,6 +42,10 @@ impl Workbook {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-workbook");
+        std::fs::create_dir_all(&base).unwrap();
+        // Another run of these tests, from an editor say, waits too.
+        let lock = std::fs::File::create(base.join("lock")).unwrap();
+        lock.lock().unwrap();
         let root = base.join("root");
         for kept in ["exercises", "solutions", ".war-stories"] {
             std::fs::remove_dir_all(root.join(kept)).ok();
@@ -52,7 +56,7 @@ impl Workbook {
             cache: None,
             root,
             _folder: None,
-            _turn: Some(turn),
+            _turn: Some((turn, lock)),
         }
     }
 
