@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use services::{Endpoint, How, Kind, Mode, Options, Server};
-use verdict::wire::{Answer, EtcdJob, RedisJob, Wanted};
+use services::{Bouncer, Endpoint, Error, How, Kind, Mode, Options, Server};
+use verdict::wire::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 use crate::catalogue::Scenario;
 use crate::fleet::Fleet;
@@ -36,15 +36,13 @@ impl<'a> Lender<'a> {
             );
             return Answer::Missing { reason };
         }
-        let spare = self.fleet.spare(kind);
-        let server = match spare {
+        let mut options = self.fleet.like(kind);
+        options.bouncer = bouncer(wanted);
+        let server = match self.fleet.spare(kind) {
             Some(server) => server,
-            None => match services::start(kind, &self.fleet.like(kind), &[]).await {
+            None => match services::start(kind, &options, &[]).await {
                 Ok(server) => server,
-                Err(error) => {
-                    let reason = format!("failed to start {kind} for the check: {error}");
-                    return Answer::Missing { reason };
-                }
+                Err(error) => return not_started(kind, &error),
             },
         };
         let answer = answer(&server.endpoint);
@@ -81,12 +79,51 @@ fn kind(wanted: &Wanted) -> Kind {
     }
 }
 
+fn bouncer(wanted: Wanted) -> Option<Bouncer> {
+    match wanted {
+        Wanted::PgBouncer {
+            upstream,
+            user,
+            password,
+            config,
+        } => Some(Bouncer {
+            upstream,
+            users: vec![(user, password)],
+            settings: Bouncer::settings_of(&config),
+        }),
+        Wanted::Redis | Wanted::Etcd => None,
+    }
+}
+
+/// A PgBouncer was started with this run, with a configuration of our own: one that dies dies of the scenario's.
+fn not_started(kind: Kind, error: &Error) -> Answer {
+    match error {
+        Error::Died { status, log, .. } if kind == Kind::PgBouncer => Answer::Refused {
+            observed: format!("PgBouncer does not start: {status}"),
+            log: log.clone(),
+        },
+        _ => Answer::Missing {
+            reason: format!("failed to start {kind} for the check: {error}"),
+        },
+    }
+}
+
 fn answer(endpoint: &Endpoint) -> Answer {
     let (host, port) = (endpoint.host().to_owned(), endpoint.port());
     match endpoint {
         Endpoint::Redis { .. } => Answer::Redis(RedisJob { host, port }),
         Endpoint::Etcd { .. } => Answer::Etcd(EtcdJob { host, port }),
-        other => Answer::Missing {
+        Endpoint::PgBouncer {
+            admin_user,
+            admin_password,
+            ..
+        } => Answer::PgBouncer(PgBouncerJob {
+            host,
+            port,
+            admin_user: admin_user.clone(),
+            admin_password: admin_password.clone(),
+        }),
+        other @ Endpoint::Postgres { .. } => Answer::Missing {
             reason: format!("{} is not lent to single checks", other.kind()),
         },
     }

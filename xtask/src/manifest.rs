@@ -178,6 +178,12 @@ impl Manifest {
                 ));
             }
         }
+        let needs = |word: &str| self.services.iter().any(|service| service == word);
+        if needs("pgbouncer") && !needs("postgres") {
+            return Err(
+                "key `services`: expected postgres beside pgbouncer, which stands before it".to_owned(),
+            );
+        }
         let points: u32 = self
             .check
             .iter()

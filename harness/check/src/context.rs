@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use verdict::wire::{Answer, EtcdJob, Event, Job, RedisJob, Wanted};
+use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
 
 use crate::channel::Channel;
 use crate::postgres::Postgres;
@@ -136,6 +136,29 @@ impl Check {
     pub async fn redis_server(&self) -> Result<RedisJob, Failure> {
         match self.server(Wanted::Redis).await? {
             Answer::Redis(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A PgBouncer of this check's own, in front of `upstream` (a tap's [`config`](crate::postgres::PgTap::config), as a
+    /// rule), for its role alone. `ini` is the scenario's configuration: the `[pgbouncer]` section of it counts, but for
+    /// addresses, users and files.
+    ///
+    /// # Errors
+    /// `fail`, when it does not start with that configuration; `environment`, when there is none.
+    pub async fn pgbouncer_server(
+        &self,
+        upstream: &pgwire::Config,
+        ini: &str,
+    ) -> Result<PgBouncerJob, Failure> {
+        let wanted = Wanted::PgBouncer {
+            upstream: format!("{}:{}", upstream.host, upstream.port),
+            user: upstream.user.clone(),
+            password: upstream.password.clone(),
+            config: ini.to_owned(),
+        };
+        match self.server(wanted).await? {
+            Answer::PgBouncer(job) => Ok(job),
             other => Err(unexpected(&other)),
         }
     }

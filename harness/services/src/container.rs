@@ -7,6 +7,8 @@ use crate::kind::Kind;
 pub(crate) struct Plan {
     /// The server's port inside, published on a free one of this machine's loopback interface.
     pub(crate) port: u16,
+    /// In this machine's network, where the port is the machine's.
+    pub(crate) host_network: bool,
     pub(crate) command: Vec<String>,
     pub(crate) entry_point: Option<String>,
     pub(crate) environment: Vec<(String, String)>,

@@ -46,6 +46,7 @@ pub use error::{Attempt, Error};
 pub use kind::{Kind, Mode, UnknownKind, UnknownMode};
 pub use options::{Options, Say, Search};
 pub use owner::{Life, Owner};
+pub use pgbouncer::Bouncer;
 pub use postgres::PostgresSeed;
 pub use recover::{Recovered, recover};
 pub use server::{How, Server, start};

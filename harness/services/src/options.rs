@@ -11,6 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::folder;
 use crate::kind::Mode;
 use crate::owner::Owner;
+use crate::pgbouncer::Bouncer;
 
 /// Takes progress lines: long work, in one short sentence each, without a line end.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -36,6 +37,8 @@ pub struct Options {
     pub postgres_settings: Vec<(String, String)>,
     /// PgBouncer: the PostgreSQL behind it.
     pub upstream: Option<Endpoint>,
+    /// PgBouncer: in front of this instead, with these settings.
+    pub bouncer: Option<Bouncer>,
     /// PgBouncer: `default_pool_size`, server connections per role and database; by default 4.
     pub pool_size: u32,
     /// Whether the server is to outlive this process: no parent-death signal. Needed for
@@ -111,6 +114,7 @@ impl Options {
             max_connections: 100,
             postgres_settings: Vec::new(),
             upstream: None,
+            bouncer: None,
             pool_size: 4,
             detached: false,
             search: Search::default(),

@@ -259,13 +259,13 @@ pub(crate) fn last_lines(log: &[u8]) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-fn port_was_taken(log: &str) -> bool {
+pub(crate) fn port_was_taken(log: &str) -> bool {
     let log = log.to_ascii_lowercase();
     log.contains("address already in use") || log.contains("address in use")
 }
 
 /// A port of the loopback interface that was free a moment ago.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

@@ -98,7 +98,7 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
     if options.mode.containers() {
         match by_container(kind, options, seeds).await {
             Ok(server) => return Ok(server.told(start, options, &tried)),
-            Err(error) => note(&mut tried, "containers", error)?,
+            Err(error) => note(&mut tried, "containers", error, options)?,
         }
     }
     if options.mode.binaries() {
@@ -106,13 +106,13 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
         let how = |path| How::Local { path };
         match by_program(kind, options, seeds, installed, how).await {
             Ok(server) => return Ok(server.told(start, options, &tried)),
-            Err(error) => note(&mut tried, "installed programs", error)?,
+            Err(error) => note(&mut tried, "installed programs", error, options)?,
         }
         let fetched = background::blocking(|| fetch::fetched(kind, options))?;
         let how = |path| How::Fetched { path };
         match by_program(kind, options, seeds, fetched, how).await {
             Ok(server) => return Ok(server.told(start, options, &tried)),
-            Err(error) => note(&mut tried, "fetched packages", error)?,
+            Err(error) => note(&mut tried, "fetched packages", error, options)?,
         }
     }
     Err(Error::Unavailable {
@@ -136,10 +136,12 @@ impl From<Error> for Miss {
     }
 }
 
-fn note(tried: &mut Vec<Attempt>, way: &'static str, miss: Miss) -> Result<(), Error> {
+fn note(tried: &mut Vec<Attempt>, way: &'static str, miss: Miss, options: &Options) -> Result<(), Error> {
+    // With a configuration of somebody else's, that is what it died of.
+    let elsewhere = options.bouncer.is_none();
     let outcome = match miss {
         Miss::Absent(reason) => reason,
-        Miss::Failed(error) if error.another_way_may_help() => error.to_string(),
+        Miss::Failed(error) if elsewhere && error.another_way_may_help() => error.to_string(),
         Miss::Failed(error) => return Err(error),
     };
     tried.push(Attempt { way, outcome });
@@ -150,27 +152,23 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
     let plan = match kind {
         Kind::PgBouncer => {
             let front = Front::new(options)?;
-            let Some(upstream) = front.inside() else {
-                let reason =
-                    "the PostgreSQL to front runs on this machine's loopback, which no container reaches";
-                return Err(Miss::Absent(reason.to_owned()));
-            };
-            Some(front.plan(&upstream))
+            let plan = front.plan().map_err(Miss::Absent)?;
+            Some((plan, Some(front)))
         }
-        Kind::Redis => Some(redis::plan()),
-        Kind::Etcd => Some(etcd::plan()),
+        Kind::Redis => Some((redis::plan(), None)),
+        Kind::Etcd => Some((etcd::plan(), None)),
         Kind::Postgres => None,
     };
     let daemon = Daemon::connect(options).await.map_err(Miss::Absent)?;
     daemon.ensure(kind, options).await.map_err(Miss::Absent)?;
     let (contained, endpoint, version) = match plan {
         None => daemon.start_postgres(options, seeds).await?,
-        Some(plan) => {
+        Some((plan, front)) => {
             let contained = daemon.start(kind, options, &plan).await?;
-            let endpoint = match kind {
-                Kind::PgBouncer => Front::new(options)?.endpoint(contained.port()),
-                Kind::Etcd => etcd::endpoint(contained.port()),
-                Kind::Redis | Kind::Postgres => redis::endpoint(contained.port()),
+            let endpoint = match (kind, front) {
+                (_, Some(front)) => front.endpoint(contained.port()),
+                (Kind::Etcd, None) => etcd::endpoint(contained.port()),
+                (_, None) => redis::endpoint(contained.port()),
             };
             let version = contained.until_ready(&endpoint).await?;
             (contained, endpoint, version)

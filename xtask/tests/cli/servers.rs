@@ -61,11 +61,19 @@ fn grade(workbook: &Workbook, check: &str) -> verdict::report::Report {
         "--check",
         check,
         "--services",
-        "local",
+        mode(),
         "--format",
         "json",
     ]);
     said.report()
+}
+
+/// As in the tests of `services`: containers only where somebody says that they can be had.
+fn mode() -> &'static str {
+    match std::env::var("WAR_STORIES_TEST_CONTAINERS").as_deref() {
+        Ok("1") => "containers",
+        _ => "local",
+    }
 }
 
 /// The ports that the check told, once it has.
@@ -107,6 +115,70 @@ fn a_check_that_dies_with_servers_leaves_none() {
     assert_eq!(check.verdict, Verdict::Fail, "{check:#?}");
     assert!(check.observed.contains("signal: 6"), "{check:#?}");
     assert!(places(&workbook).into_iter().all(refused_by));
+}
+
+/// A check that has a PgBouncer with `ini` before its own database, and does `then` with a client of it.
+fn bounced(ini: &str, then: &str) -> Workbook {
+    let workbook = Workbook::built();
+    let manifest = "exercises/01-counter/scenario.toml";
+    workbook.edit(
+        manifest,
+        "services = []",
+        r#"services = ["postgres", "pgbouncer"]"#,
+    );
+    let body = format!(
+        r#"deadline_s(20), async |cx: &Check| {{
+        let pg = cx.postgres().await?;
+        let upstream = pg.tap().config().clone();
+        let job = cx.pgbouncer_server(&upstream, {ini:?}).await?;
+        let through = pgwire::Config {{ host: job.host.clone(), port: job.port, ..upstream.clone() }};
+        let console = pgwire::Config {{
+            user: job.admin_user.clone(), password: job.admin_password.clone(), database: "pgbouncer".to_owned(), ..through.clone()
+        }};
+        {then}
+        let mut counter"#
+    );
+    workbook.edit(
+        "exercises/01-counter/hidden/tests/grade.rs",
+        "deadline_s(2), async |cx: &Check| {\n        let mut counter = Counter::default();\n        let events",
+        &format!("{body} = Counter::default();\n        let events"),
+    );
+    workbook
+}
+
+#[test]
+fn a_check_has_a_pgbouncer_with_the_scenarios_configuration() {
+    let workbook = bounced(
+        "[pgbouncer]\npool_mode = session\ndefault_pool_size = 3\nlisten_port = 1",
+        r#"let mut client = pgwire::Client::connect(&through).await.unwrap();
+        let rows = client.query("SELECT current_user || current_database()").await.unwrap();
+        let who = rows[0].text(0).unwrap_or_default().to_owned();
+        ensure!(who == format!("{0}{0}", pg.role()), "It is the check's role.", "{who}");
+        let mut console = pgwire::Client::connect(&console).await.unwrap();
+        let rows = console.query("SHOW CONFIG").await.unwrap();
+        for (key, value) in [("pool_mode", "session"), ("default_pool_size", "3"), ("ignore_startup_parameters", "")] {
+            let row = rows.iter().find(|row| row.get("key") == Some(key)).unwrap();
+            ensure!(row.get("value").unwrap_or_default() == value, "The configuration counts.", "{row:?}");
+        }
+        let seen = pg.tap().counts().connections_total;
+        ensure!(seen == 1, "It goes through the tap.", "{seen} connections");"#,
+    );
+    let report = grade(&workbook, "every_event_is_counted");
+    let check = &report.scenarios[0].checks[0];
+    assert_eq!(check.verdict, Verdict::Pass, "{check:#?}");
+}
+
+#[test]
+fn a_configuration_that_pgbouncer_refuses_is_the_submissions_failure() {
+    let workbook = bounced("[pgbouncer]\npool_mode = sometimes", "drop((through, console));");
+    let report = grade(&workbook, "every_event_is_counted");
+    let check = &report.scenarios[0].checks[0];
+    assert_eq!(check.verdict, Verdict::Fail, "{check:#?}");
+    assert!(check.observed.contains("PgBouncer does not start"), "{check:#?}");
+    assert!(
+        check.evidence.iter().any(|line| line.contains("pool_mode")),
+        "{check:#?}"
+    );
 }
 
 #[test]

@@ -65,6 +65,10 @@ impl Daemon {
             .ask("POST", &format!("/containers/{}/start", escaped(&id)), None)
             .await;
         started.map_err(&died)?;
+        if plan.host_network {
+            contained.port = plan.port;
+            return Ok(contained);
+        }
         let seen = self.inspect(&id).await.map_err(&died)?;
         let published = text(
             &seen,
@@ -111,9 +115,12 @@ fn request(image: &str, options: &Options, plan: &Plan) -> Value {
         "ExposedPorts": { &port: {} },
         "HostConfig": {
             "PortBindings": { &port: [{ "HostIp": "127.0.0.1", "HostPort": "" }] },
-            "Mounts": mounts,
+            "Mounts": &mounts,
         },
     });
+    if plan.host_network {
+        request["HostConfig"] = json!({ "NetworkMode": "host", "Mounts": mounts });
+    }
     if let Some(entry_point) = &plan.entry_point {
         request["Entrypoint"] = json!([entry_point]);
     }

@@ -236,6 +236,7 @@ fn plan(about: &About, options: &Options) -> Plan {
     words.extend(command(options));
     Plan {
         port: 5432,
+        host_network: false,
         command: words,
         entry_point: Some("sh".to_owned()),
         volumes: vec![(about.volume.clone(), SHELF.to_owned())],
