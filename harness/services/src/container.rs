@@ -1,8 +1,40 @@
 //! What a container is to run, whichever server it is.
 
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
 use crate::kind::Kind;
 
-/// A container to be started.
+/// A container to be started, as the program is told that starts it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The image, tag included.
+    pub image: String,
+    /// The server's port inside, published on a free one of this machine's loopback interface.
+    pub port: u16,
+    /// In this machine's network instead, where the port is the machine's.
+    pub host_network: bool,
+    /// What the entry point is given.
+    pub command: Vec<String>,
+    /// Instead of the image's own.
+    pub entry_point: Option<String>,
+    /// Name and value of variables.
+    pub environment: Vec<(String, String)>,
+    /// Name of a volume, and where it is mounted.
+    pub volumes: Vec<(String, String)>,
+    /// Whose it is.
+    pub labels: HashMap<String, String>,
+}
+
+impl Order {
+    /// The image's name and tag; `latest` when it names none.
+    pub fn name_and_tag(&self) -> (&str, &str) {
+        name_and_tag(&self.image)
+    }
+}
+
+/// A container to be started, whichever image it is of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// The server's port inside, published on a free one of this machine's loopback interface.

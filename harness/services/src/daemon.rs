@@ -1,4 +1,9 @@
-//! Containers: the daemon, its images, and one container as a server, all by the daemon's own API.
+//! Containers: the daemon, its images, and one container as a server.
+//!
+//! Servers are started through `testcontainers`, by a program of its own ([`starter`]). What has to be known before that
+//! program is worth building (whether a daemon answers, whether the image is here or can be pulled), what it leaves to
+//! others (giving a pull up when nothing comes, labels to find what a dead run left) and what has to be quick goes to the
+//! daemon's own API.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::container::{image, name_and_tag};
+use crate::container::{Order, image, name_and_tag};
 use crate::kind::Kind;
 use crate::options::Options;
 use crate::owner::{Life, Owner};
@@ -17,6 +22,7 @@ mod contained;
 mod http;
 mod place;
 mod pull;
+mod starter;
 
 pub(crate) use contained::Contained;
 
@@ -24,6 +30,9 @@ pub(crate) use contained::Contained;
 pub(crate) const LABEL: &str = "war-stories";
 /// Label with the cache folder: a daemon may serve several users, and each recovers their own.
 const LABEL_CACHE: &str = "war-stories.cache";
+
+/// Label that one container alone carries, by which a half-made one is found.
+const LABEL_SERVER: &str = "war-stories.server";
 
 /// How long the daemon may take to say hello. It is on this machine.
 const HELLO_WITHIN: Duration = Duration::from_secs(1);
@@ -164,6 +173,20 @@ impl Daemon {
         let _ = self.ask("DELETE", &path, None).await;
     }
 
+    /// Removes a container that was made and not started: only its label is known.
+    async fn remove_half_made(&self, order: &Order) {
+        let Some(server) = order.labels.get(LABEL_SERVER) else {
+            return;
+        };
+        let label = json!({ "label": [format!("{LABEL_SERVER}={server}")] }).to_string();
+        let path = format!("/containers/json?all=true&filters={}", escaped(&label));
+        let list = self.ask("GET", &path, None).await.unwrap_or_default();
+        for container in list.as_array().into_iter().flatten() {
+            self.remove_container(&text(container, "/Id").unwrap_or_default())
+                .await;
+        }
+    }
+
     async fn inspect(&self, id: &str) -> Result<Value, String> {
         self.ask("GET", &format!("/containers/{}/json", escaped(id)), None)
             .await
@@ -246,10 +269,10 @@ fn unframed(mut log: &[u8]) -> Vec<u8> {
     text
 }
 
-fn labels(options: &Options) -> HashMap<&'static str, String> {
+fn labels(options: &Options) -> HashMap<String, String> {
     HashMap::from([
-        (LABEL, Owner::this().to_string()),
-        (LABEL_CACHE, options.cache_dir.display().to_string()),
+        (LABEL.to_owned(), Owner::this().to_string()),
+        (LABEL_CACHE.to_owned(), options.cache_dir.display().to_string()),
     ])
 }
 

@@ -41,6 +41,7 @@ pub mod testing;
 mod user;
 
 pub use cache::{Entry, Purged, purge};
+pub use container::Order;
 pub use endpoint::Endpoint;
 pub use error::{Attempt, Error};
 pub use kind::{Kind, Mode, UnknownKind, UnknownMode};

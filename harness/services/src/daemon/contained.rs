@@ -1,7 +1,9 @@
 //! A server in a container: started, watched until it answers, removed.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
-use crate::container::Plan;
+use crate::container::{Order, Plan};
 use crate::endpoint::Endpoint;
 use crate::record::Record;
 use crate::user::Runner;
@@ -34,18 +36,12 @@ impl Daemon {
             next: format!("type `docker pull {image}` to have the image anew"),
         };
         let mut record = Record::open(kind, options, &Runner::Same)?;
-        let made = self
-            .ask(
-                "POST",
-                "/containers/create",
-                Some(&request(&image, options, plan)),
-            )
-            .await;
-        let id =
-            made.and_then(|made| text(&made, "/Id").ok_or_else(|| "it was made without a number".to_owned()));
+        let order = order(&image, options, plan);
+        let id = starter::start(&self.place, &order, options).await;
         let id = match id {
             Ok(id) => id,
             Err(reason) => {
+                self.remove_half_made(&order).await;
                 record.close();
                 return Err(died(reason));
             }
@@ -61,10 +57,6 @@ impl Daemon {
             left: false,
         };
         contained.record.write()?;
-        let started = self
-            .ask("POST", &format!("/containers/{}/start", escaped(&id)), None)
-            .await;
-        started.map_err(&died)?;
         if plan.host_network {
             contained.port = plan.port;
             return Ok(contained);
@@ -95,36 +87,29 @@ impl Daemon {
     }
 }
 
-fn request(image: &str, options: &Options, plan: &Plan) -> Value {
-    let port = format!("{}/tcp", plan.port);
-    let environment: Vec<String> = plan
-        .environment
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let mounts: Vec<Value> = plan
-        .volumes
-        .iter()
-        .map(|(volume, path)| json!({ "Type": "volume", "Source": volume, "Target": path }))
-        .collect();
-    let mut request = json!({
-        "Image": image,
-        "Cmd": plan.command,
-        "Env": environment,
-        "Labels": labels(options),
-        "ExposedPorts": { &port: {} },
-        "HostConfig": {
-            "PortBindings": { &port: [{ "HostIp": "127.0.0.1", "HostPort": "" }] },
-            "Mounts": &mounts,
-        },
-    });
-    if plan.host_network {
-        request["HostConfig"] = json!({ "NetworkMode": "host", "Mounts": mounts });
+fn order(image: &str, options: &Options, plan: &Plan) -> Order {
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    let server = format!("{}.{}", Owner::this(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut labels = labels(options);
+    labels.insert(LABEL_SERVER.to_owned(), server);
+    let Plan {
+        port,
+        host_network,
+        command,
+        entry_point,
+        environment,
+        volumes,
+    } = plan.clone();
+    Order {
+        image: image.to_owned(),
+        port,
+        host_network,
+        command,
+        entry_point,
+        environment,
+        volumes,
+        labels,
     }
-    if let Some(entry_point) = &plan.entry_point {
-        request["Entrypoint"] = json!([entry_point]);
-    }
-    request
 }
 
 impl Contained {

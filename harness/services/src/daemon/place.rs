@@ -1,5 +1,6 @@
 //! Where the container daemon answers.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,6 +12,16 @@ pub(super) enum Place {
     Socket(PathBuf),
     /// `host:port`, in clear text.
     Tcp(String),
+}
+
+/// As `DOCKER_HOST` has it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Socket(path) => write!(f, "unix://{}", path.display()),
+            Place::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
 }
 
 /// A connection to it.
