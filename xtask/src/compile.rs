@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::errors::Error;
@@ -15,6 +15,26 @@ use crate::errors::Error;
 pub enum Side {
     Exercise,
     Reference,
+}
+
+/// What cargo is at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Packages that are being compiled.
+    pub what: String,
+    /// How many units are done, of how many, once cargo tells.
+    pub far: Option<(u64, u64)>,
+}
+
+impl Step {
+    /// The same step on the way to `name`.
+    pub fn of(&self, name: &str) -> Step {
+        let what = match self.what.as_str() {
+            "" => name.to_owned(),
+            what => format!("{name}: {what}"),
+        };
+        Step { what, far: self.far }
+    }
 }
 
 /// What one `cargo build` made.
@@ -61,7 +81,7 @@ pub async fn build(
     target: &Path,
     slugs: &[&str],
     side: Side,
-    say: &dyn Fn(&str),
+    say: &dyn Fn(&Step),
 ) -> Result<Built, Error> {
     let mut command = cargo(root, target);
     command.args(["build", "--profile", "grade", "--test", "grade", "--keep-going"]);
@@ -77,21 +97,17 @@ pub async fn build(
         next: "install Rust with rustup, then cargo xtask doctor".to_owned(),
     })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Its own bar is how cargo tells the number of units.
     let diagnostics = async {
-        let mut text = String::new();
-        let Some(stderr) = stderr else { return text };
-        let mut lines = BufReader::new(stderr);
-        let mut line = Vec::new();
-        while let Ok(1..) = lines.read_until(b'\n', &mut line).await {
-            let told = String::from_utf8_lossy(&line).into_owned();
-            if let Some(compiling) = told.trim_start().strip_prefix("Compiling ") {
-                say(compiling.split(" (").next().unwrap_or(compiling).trim());
-            } else if !is_chatter(&told) {
-                text.push_str(&told);
-            }
-            line.clear();
+        let mut heard = Heard::default();
+        let Some(mut stderr) = stderr else {
+            return heard.diagnostics;
+        };
+        let mut chunk = vec![0; 8 << 10];
+        while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+            heard.hear(&chunk[..read], say);
         }
-        text
+        heard.end(say)
     };
     let artifacts = async {
         let mut text = String::new();
@@ -125,6 +141,8 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
         .current_dir(root)
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_TERM_COLOR", "never")
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "120")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -133,8 +151,71 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
     command
 }
 
+/// Cargo's standard error, taken apart: its bar and its own words on one side, the compiler's words on the other.
+#[derive(Default)]
+struct Heard {
+    diagnostics: String,
+    left: Vec<u8>,
+}
+
+impl Heard {
+    fn hear(&mut self, bytes: &[u8], say: &dyn Fn(&Step)) {
+        self.left.extend(bytes);
+        // A bar is drawn over by a carriage return, a line is ended by a line feed.
+        while let Some(end) = self.left.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            let line: Vec<u8> = self.left.drain(..=end).collect();
+            self.line(&String::from_utf8_lossy(&line), say);
+        }
+    }
+
+    fn end(mut self, say: &dyn Fn(&Step)) -> String {
+        let left = std::mem::take(&mut self.left);
+        self.line(&String::from_utf8_lossy(&left), say);
+        self.diagnostics
+    }
+
+    fn line(&mut self, line: &str, say: &dyn Fn(&Step)) {
+        let told = line.replace(ERASE, "");
+        let is_line = told.ends_with('\n');
+        let words = told.trim();
+        if let Some(step) = step(words) {
+            say(&step);
+        } else if is_line && !is_chatter(&told) {
+            self.diagnostics.push_str(&told);
+        } else if !is_line && !words.is_empty() {
+            self.diagnostics.push_str(words);
+            self.diagnostics.push('\n');
+        }
+    }
+}
+
+/// How a terminal is told to erase the rest of a line.
+const ERASE: &str = "\u{1b}[K";
+
+/// `Building [====>    ] 12/30: bytes, tokio(build)` or `Compiling bytes v1.2.3`.
+fn step(words: &str) -> Option<Step> {
+    if let Some(compiling) = words.strip_prefix("Compiling ") {
+        return Some(Step {
+            what: compiling.split(" v").next().unwrap_or(compiling).to_owned(),
+            far: None,
+        });
+    }
+    let (_, rest) = words.strip_prefix("Building [")?.split_once("] ")?;
+    let (far, what) = rest.split_once(':').unwrap_or((rest, ""));
+    let (done, of) = far.split_once('/')?;
+    Some(Step {
+        what: what
+            .trim()
+            .trim_end_matches("...")
+            .trim_end_matches(", ")
+            .to_owned(),
+        far: Some((done.parse().ok()?, of.parse().ok()?)),
+    })
+}
+
 fn is_chatter(line: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
+        "Compiling ",
         "Finished ",
         "Blocking ",
         "Locking ",

@@ -259,6 +259,12 @@ pub fn kinds(scenarios: &[Scenario]) -> BTreeSet<Kind> {
         .collect()
 }
 
+/// What starting the servers of `scenarios` is called; `None` when they need none.
+pub fn words(scenarios: &[Scenario]) -> Option<String> {
+    let kinds: Vec<&str> = kinds(scenarios).into_iter().map(Kind::word).collect();
+    (!kinds.is_empty()).then(|| format!("starting {}", kinds.join(", ")))
+}
+
 /// The template databases of `scenarios`.
 pub fn seeds(scenarios: &[Scenario], rows: Option<u64>) -> Result<Vec<PostgresSeed>, Error> {
     let seeded = scenarios

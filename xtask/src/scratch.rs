@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::catalogue::Scenario;
 use crate::errors::Error;
+use crate::lanes::Lane;
 use crate::stale;
 use crate::submission::Overlay;
 use crate::terminal::Screen;
@@ -43,8 +44,9 @@ impl Scratch {
             target: base.join("target"),
             _lock: lock(&base, screen).await.map_err(failed)?,
         };
-        screen.doing("copying the workbook");
+        screen.tell(Lane::Copy, None, "the workbook");
         scratch.mirror(workbook).map_err(failed)?;
+        screen.end(Lane::Copy);
         Ok(scratch)
     }
 
@@ -143,7 +145,11 @@ async fn lock(base: &Path, screen: &Screen) -> std::io::Result<Flock<File>> {
             Err((back, Errno::EWOULDBLOCK)) => file = back,
             Err((_, errno)) => return Err(errno.into()),
         }
-        screen.doing("waiting for another command that uses the scratch copy");
+        screen.tell(
+            Lane::Copy,
+            None,
+            "waits for another command that has the scratch copy",
+        );
         tokio::time::sleep(TRY_EVERY).await;
     }
 }

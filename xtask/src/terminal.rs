@@ -1,83 +1,77 @@
 //! What a person sees of a grade. Results go to standard output, progress to standard error.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
 use console::{Style, style};
-use indicatif::{ProgressBar, ProgressStyle};
 use verdict::{Verdict, report};
 
 use crate::catalogue::Scenario;
+use crate::compile::Step;
 use crate::flags::Format;
+use crate::lanes::{Far, Lane, Lanes};
 use crate::score::figure;
 
 /// Lines are wrapped here.
 const WIDTH: usize = 80;
 /// Where a label's text begins.
 const TEXT_AT: usize = 16;
-/// How often somebody without a terminal hears that long work goes on.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Where the report of a run is written as it comes about.
 pub struct Screen {
     format: Format,
-    bar: Option<ProgressBar>,
-    last_word: Cell<Option<Instant>>,
-    doing: RefCell<String>,
+    lanes: Lanes,
+    /// Checks that were judged, of those that will be.
+    checks: Cell<Far>,
 }
 
 impl Screen {
     pub fn new(format: Format) -> Screen {
         let terminal =
             std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
-        let bar = (terminal && format == Format::Text).then(|| {
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(
-                ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
         Screen {
             format,
-            bar,
-            last_word: Cell::new(None),
-            doing: RefCell::default(),
+            lanes: Lanes::new(terminal && format == Format::Text),
+            checks: Cell::new(Far { done: 0, of: 0 }),
         }
     }
 
-    /// What is going on. On a terminal it replaces the last such line; elsewhere it is said now and then.
+    /// What is going on in a lane.
+    pub fn tell(&self, lane: Lane, far: Option<Far>, what: &str) {
+        self.lanes.tell(lane, far, what);
+    }
+
+    /// What a server's start is at.
     pub fn doing(&self, what: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(what.to_owned()),
-            None => {
-                let quiet = self.last_word.get().is_some_and(|last| last.elapsed() < PATIENCE);
-                let same_work = self.doing.borrow().split(' ').next() == what.split(' ').next();
-                if !(quiet && same_work) {
-                    eprintln!("… {what}");
-                    self.last_word.set(Some(Instant::now()));
-                }
-                *self.doing.borrow_mut() = what.to_owned();
-            }
-        }
+        self.lanes.tell(Lane::Services, None, what);
     }
 
-    /// Takes the progress line away for good.
+    /// What is being compiled, and how much of it is done.
+    pub fn compiling(&self, step: &Step) {
+        let far = step.far.map(|(done, of)| Far { done, of });
+        self.lanes.tell(Lane::Build, far, &step.what);
+    }
+
+    /// A lane's work is done.
+    pub fn end(&self, lane: Lane) {
+        self.lanes.end(lane);
+    }
+
+    /// How many checks there will be.
+    pub fn expect_checks(&self, of: usize) {
+        self.checks.set(Far {
+            done: 0,
+            of: of as u64,
+        });
+    }
+
+    /// Takes the progress lines away.
     pub fn quiet(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.lanes.quiet();
     }
 
     pub fn line(&self, text: &str) {
-        if self.format == Format::Json {
-            return;
-        }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{text}")),
-            None => println!("{text}"),
+        if self.format == Format::Text {
+            self.lanes.suspend(|| println!("{text}"));
         }
     }
 
@@ -89,7 +83,8 @@ impl Screen {
     }
 
     pub fn scenario(&self, scenario: &Scenario) {
-        self.doing(&format!("grading {}", scenario.id));
+        self.lanes
+            .tell(Lane::Checks, Some(self.checks.get()), &scenario.id);
         self.line(&format!(
             "\n{}  {}",
             style(&scenario.id).bold(),
@@ -97,8 +92,11 @@ impl Screen {
         ));
     }
 
-    /// A check, as soon as it is judged, and its budgets.
-    pub fn check(&self, check: &report::Check, budgets: &[report::Budget]) {
+    /// A check of a scenario, as soon as it is judged, and its budgets.
+    pub fn check(&self, scenario: &str, check: &report::Check, budgets: &[report::Budget]) {
+        let Far { done, of } = self.checks.get();
+        self.checks.set(Far { done: done + 1, of });
+        self.lanes.tell(Lane::Checks, Some(self.checks.get()), scenario);
         let mut text = check_words(check);
         for budget in budgets {
             text.push_str(&budget_words(budget));

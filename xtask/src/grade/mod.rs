@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use verdict::{ExitCode, Verdict, report};
 
 use crate::catalogue::Scenario;
-use crate::compile::{self, Built, Side};
+use crate::compile::{self, Built, Side, Step};
 use crate::errors::Error;
 use crate::flags::{Format, Grade};
-use crate::fleet::Fleet;
+use crate::fleet::{self, Fleet};
+use crate::gate::Gate;
+use crate::lanes::Lane;
 use crate::progress::Progress;
 use crate::room::Room;
 use crate::terminal::Screen;
@@ -90,16 +92,21 @@ impl Grading<'_> {
 
         let serving = async {
             let since = Instant::now();
+            if let Some(words) = fleet::words(&plan.scenarios) {
+                screen.doing(&words);
+            }
             let fleet = Fleet::start(workbook, &plan.scenarios, plan.services, &|line| {
                 screen.doing(line)
             })
             .await;
+            screen.end(Lane::Services);
             (fleet, since.elapsed().as_secs_f64())
         };
         let building = async {
             let since = Instant::now();
-            let say = |package: &str| screen.doing(&format!("compiling {package}"));
+            let say = |step: &Step| screen.compiling(step);
             let built = compile::build(&room.root, &room.target, &slugs, plan.side, &say).await;
+            screen.end(Lane::Build);
             (built, since.elapsed().as_secs_f64())
         };
         let ((fleet, fleet_seconds), (built, build_seconds)) = tokio::join!(serving, building);
@@ -136,9 +143,10 @@ impl Grading<'_> {
         if self.plan.side == Side::Reference || slugs.is_empty() {
             return;
         }
-        let say = |package: &str| self.screen.doing(&format!("compiling {package}"));
+        let say = |step: &Step| self.screen.compiling(step);
         let (root, target) = (&self.workbook.root, &self.workbook.target);
         let built = compile::build(root, target, slugs, Side::Reference, &say).await;
+        self.screen.end(Lane::Build);
         sender.send_replace(Some(built.map(Rc::new).map_err(|error| error.to_string())));
     }
 
@@ -150,14 +158,17 @@ impl Grading<'_> {
         missing: Option<&Error>,
         reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
     ) -> anyhow::Result<Vec<report::Scenario>> {
-        let permits = Semaphore::new(permits());
+        let gate = Gate::new();
+        let all = self.plan.scenarios.iter();
+        self.screen
+            .expect_checks(all.map(|scenario| self.plan.checks_of(scenario).len()).sum());
         let mut scenarios = Vec::new();
         for scenario in &self.plan.scenarios {
             self.screen.scenario(scenario);
             let mut report = match self.obstacle(room, built, missing, scenario) {
                 Some(report) => report,
                 None => {
-                    self.grade_one(room, built, fleet, &permits, reference, scenario)
+                    self.grade_one(room, built, fleet, &gate, reference, scenario)
                         .await?
                 }
             };
@@ -215,12 +226,12 @@ impl Grading<'_> {
         room: &Room,
         built: &Built,
         fleet: &Fleet,
-        permits: &Semaphore,
+        gate: &Gate,
         reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
         scenario: &Scenario,
     ) -> anyhow::Result<report::Scenario> {
         let package = scenario.hidden_package();
-        let screen = Rc::clone(self.screen);
+        let (screen, id) = (Rc::clone(self.screen), scenario.id.clone());
         let (sender, mine) = watch::channel(None);
         let mut all = reference.clone();
         let forwarding = async {
@@ -249,10 +260,10 @@ impl Grading<'_> {
             },
             reference_folder: &scenario.solution,
             fleet,
-            permits,
+            gate,
             seed: self.plan.seed,
             replay: self.plan.replay(scenario),
-            hear: Rc::new(move |check, budgets| screen.check(check, budgets)),
+            hear: Rc::new(move |check, budgets| screen.check(&id, check, budgets)),
             begun: self.begun,
         };
         tokio::select! {
@@ -260,10 +271,4 @@ impl Grading<'_> {
             () = forwarding => unreachable!("forwarding never ends"),
         }
     }
-}
-
-/// Checks that may run at one time. Most of them wait, so there are more than cores; verdicts are counts, so crowding
-/// does not change them.
-pub fn permits() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from) * 2
 }

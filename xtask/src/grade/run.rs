@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use verdict::wire::Site;
 use verdict::{Verdict, report};
 
@@ -15,6 +15,7 @@ use crate::child::{self, Ask, Told};
 use crate::compile;
 use crate::errors::Error;
 use crate::fleet::Fleet;
+use crate::gate::Gate;
 use crate::lend::Lender;
 use crate::manifest::{BudgetSpec, CheckSpec};
 use crate::score::{self, Figures};
@@ -48,7 +49,7 @@ pub struct Run<'a> {
     pub reference_folder: &'a Path,
     pub fleet: &'a Fleet,
     /// How many checks may run at one time.
-    pub permits: &'a Semaphore,
+    pub gate: &'a Gate,
     pub seed: u64,
     /// The command up to `--check`.
     pub replay: String,
@@ -196,7 +197,7 @@ impl Run<'_> {
     }
 
     async fn run_program(&self, program: &Path, folder: &Path, test: &str, sites: bool) -> Told {
-        let _permit = self.permits.acquire().await;
+        let _place = self.gate.enter().await;
         let postgres = self.fleet.postgres_job(self.scenario);
         let database = postgres.as_ref().map(|job| job.database.clone());
         let lender = Lender::new(self.fleet, self.scenario);

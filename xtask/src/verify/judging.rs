@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::declared::{Slip, Who};
 use super::flips::Tally;
@@ -12,13 +12,14 @@ use super::keep::Kept;
 use super::row::Row;
 use crate::catalogue::Scenario;
 use crate::fleet::Fleet;
+use crate::gate::Gate;
 use crate::grade::run::{Control, Hear, Run};
 use crate::manifest::CheckSpec;
 
 /// What all runs share.
 pub struct Bench {
     pub fleet: Fleet,
-    pub permits: Semaphore,
+    pub gate: Gate,
     pub seed: u64,
     pub repeat: u32,
 }
@@ -128,7 +129,7 @@ impl Bench {
             control,
             reference_folder: &kept.folder,
             fleet: &self.fleet,
-            permits: &self.permits,
+            gate: &self.gate,
             seed,
             replay: String::new(),
             hear,

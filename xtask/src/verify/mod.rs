@@ -27,6 +27,8 @@ use crate::errors::{Error, near};
 use crate::fingerprint::{self, Fingerprint};
 use crate::flags::{Format, Verify};
 use crate::fleet::{self, Fleet};
+use crate::gate::Gate;
+use crate::lanes::Lane;
 use crate::scratch::Scratch;
 use crate::terminal::Screen;
 use crate::workbook::Workbook;
@@ -69,10 +71,14 @@ pub async fn run(workbook: &Workbook, flags: &Verify) -> anyhow::Result<ExitCode
     keep::sweep(workbook);
     let ledger = open_ledger(workbook, flags, &asked, &screen);
     let seed = ledger.seed();
+    if let Some(words) = fleet::words(&scenarios) {
+        screen.doing(&words);
+    }
     let fleet = Fleet::start(workbook, &scenarios, flags.services, &|line| screen.doing(line)).await?;
+    screen.end(Lane::Services);
     let bench = Rc::new(Bench {
         fleet,
-        permits: proving::semaphore(),
+        gate: Gate::new(),
         seed,
         repeat: flags.repeat,
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::declared::Who;
@@ -15,10 +15,10 @@ use super::ledger::{Before, Ledger};
 use super::papers;
 use super::row::Row;
 use crate::catalogue::Scenario;
-use crate::compile::{self, Side};
+use crate::compile::{self, Side, Step};
 use crate::errors::Error;
 use crate::fingerprint::{self, Fingerprint};
-use crate::grade::permits;
+use crate::lanes::{Far, Lane};
 use crate::room::Room;
 use crate::scratch::Scratch;
 use crate::submission::Overlay;
@@ -56,11 +56,16 @@ struct Work {
     rows: Vec<Row>,
     /// Slips of an earlier part, whose subjects are judged again.
     before: BTreeMap<(String, String), Vec<String>>,
+    /// Rows that there will be.
+    expected: usize,
 }
 
 impl Proving<'_> {
     pub async fn prove(&self, all: &[Asked]) -> anyhow::Result<Vec<Row>> {
-        let mut work = Work::default();
+        let mut work = Work {
+            expected: all.iter().map(|asked| 1 + self.subjects(asked).len()).sum(),
+            ..Work::default()
+        };
         for asked in all {
             let slips = papers::slips(self.workbook, &asked.scenario, &asked.variants)?;
             self.tell(&asked.scenario.id, "papers", &slips);
@@ -79,7 +84,6 @@ impl Proving<'_> {
         let (sender, figures) = watch::channel(Figures::Awaited);
         let sender = Rc::new(sender);
         let mut subjects = self.subjects(asked);
-        let total = subjects.len();
         while let Some(who) = subjects.pop_front() {
             if matches!(&*figures.borrow(), Figures::Missing) {
                 // The reference does not pass: nothing below would mean anything.
@@ -105,15 +109,10 @@ impl Proving<'_> {
                 Before::Unknown => {}
             }
             // Programs wait on disk, not in memory; but nobody gains from a long queue.
-            while work.running.len() >= 3 * permits() {
+            while work.running.len() >= 3 * self.bench.gate.always() {
                 self.next(work).await;
             }
-            let done = total - subjects.len();
-            let running = work.running.len();
-            self.screen.doing(&format!(
-                "verifying {} {done}/{total}: {name} ({running} running)",
-                scenario.id
-            ));
+            self.show(work);
             match self.build(scenario, who).await? {
                 Ok(ready) => {
                     let judging =
@@ -171,6 +170,16 @@ impl Proving<'_> {
             ));
         }
         work.rows.push(row);
+        self.show(work);
+    }
+
+    fn show(&self, work: &Work) {
+        let far = Far {
+            done: work.rows.len() as u64,
+            of: work.expected as u64,
+        };
+        let words = format!("judged, {} running", work.running.len());
+        self.screen.tell(Lane::Rows, Some(far), &words);
     }
 
     fn tell(&self, scenario: &str, subject: &str, slips: &[String]) {
@@ -182,11 +191,15 @@ impl Proving<'_> {
     async fn build(&self, scenario: &Rc<Scenario>, who: Who) -> anyhow::Result<Result<Ready, Row>> {
         let begun = Instant::now();
         let mut row = Row::new(&scenario.id, who.name(), who.declared());
+        let name = format!("{} {}", scenario.id, who.name());
+        let say = |step: &Step| self.screen.compiling(&step.of(&name));
+        say(&Step::default());
         let built = match &who {
-            Who::Exercise => self.build_in_place(scenario, Side::Exercise).await?,
-            Who::Reference => self.build_in_place(scenario, Side::Reference).await?,
-            Who::Variant(variant) => self.build_variant(scenario, variant).await?,
+            Who::Exercise => self.build_in_place(scenario, Side::Exercise, &say).await?,
+            Who::Reference => self.build_in_place(scenario, Side::Reference, &say).await?,
+            Who::Variant(variant) => self.build_variant(scenario, variant, &say).await?,
         };
+        self.screen.end(Lane::Build);
         row.build_seconds = begun.elapsed().as_secs_f64();
         let expected_not_to = matches!(&who, Who::Variant(variant) if variant.spec.build);
         Ok(match built {
@@ -204,10 +217,15 @@ impl Proving<'_> {
     }
 
     /// The learner's tree and the reference are built where they are, as `grade` does.
-    async fn build_in_place(&self, scenario: &Scenario, side: Side) -> anyhow::Result<Result<Kept, String>> {
+    async fn build_in_place(
+        &self,
+        scenario: &Scenario,
+        side: Side,
+        say: &dyn Fn(&Step),
+    ) -> anyhow::Result<Result<Kept, String>> {
         let alone = [scenario.clone()];
         let room = Room::prepare(self.workbook, side, &alone, None, self.screen).await?;
-        let built = compile::build(&room.root, &room.target, &[&scenario.slug], side, &|_| ()).await?;
+        let built = compile::build(&room.root, &room.target, &[&scenario.slug], side, say).await?;
         room.built(&alone, &built)?;
         let Some(program) = built.programs.get(&scenario.hidden_package()) else {
             return Ok(Err(built.diagnostics));
@@ -228,11 +246,12 @@ impl Proving<'_> {
         &self,
         scenario: &Scenario,
         variant: &Variant,
+        say: &dyn Fn(&Step),
     ) -> anyhow::Result<Result<Kept, String>> {
         let overlay = variant::overlay(&self.workbook.root, scenario, Some(variant))?;
         self.scratch.lay(scenario, &overlay)?;
         let (root, target) = (&self.scratch.root, &self.scratch.target);
-        let built = compile::build(root, target, &[&scenario.slug], Side::Exercise, &|_| ()).await?;
+        let built = compile::build(root, target, &[&scenario.slug], Side::Exercise, say).await?;
         let Some(program) = built.programs.get(&scenario.hidden_package()) else {
             return Ok(Err(built.diagnostics));
         };
@@ -250,9 +269,4 @@ impl Asked {
             short: false,
         })
     }
-}
-
-/// As many as `grade` lets run.
-pub fn semaphore() -> Semaphore {
-    Semaphore::new(permits())
 }

@@ -6,4 +6,5 @@ mod left_overs;
 mod machines;
 mod rogues;
 mod servers;
+mod verify;
 mod workbook;

@@ -113,8 +113,14 @@ impl Workbook {
         command
     }
 
+    /// Cargo's target folder.
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// What the tools keep between runs.
+    pub fn workshop(&self) -> PathBuf {
+        self.target.join("war-stories")
     }
 
     pub fn write(&self, file: &str, content: &str) {
