@@ -12,6 +12,7 @@ mod evidence;
 mod fingerprint;
 mod flags;
 mod fleet;
+mod globs;
 mod grade;
 mod hint;
 mod lend;
