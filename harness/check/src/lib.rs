@@ -6,6 +6,7 @@
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
+//! - [`Machine`]: one instance of a service, stopped while others go on.
 //! - [`within`]: liveness, "this finishes at all".
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
@@ -16,19 +17,23 @@ mod channel;
 mod context;
 mod failure;
 pub mod instructions;
+mod machine;
 mod panics;
 pub mod polls;
 pub mod postgres;
 pub mod ratio;
+pub mod redis;
 mod runner;
 mod spec;
 mod standalone;
 pub mod sweep;
+pub mod tap;
 pub mod tasks;
 mod wait;
 
 pub use context::{Check, HarnessTask};
 pub use failure::{Failure, OrObserved, Outcome};
+pub use machine::{Call, Machine};
 pub use spec::Spec;
 pub use wait::{eventually, within};
 
