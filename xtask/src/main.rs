@@ -14,6 +14,7 @@ mod flags;
 mod fleet;
 mod gate;
 mod grade;
+mod heard;
 mod hint;
 mod lanes;
 mod lend;
