@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -22,6 +23,8 @@ pub struct Check {
     asking: Arc<Mutex<()>>,
     notes: Mutex<Vec<String>>,
     postgres: Mutex<Vec<Arc<Postgres>>>,
+    /// Databases asked for; several may be in the making at once.
+    databases: AtomicUsize,
 }
 
 impl Check {
@@ -33,6 +36,7 @@ impl Check {
             asking: Arc::default(),
             notes: Mutex::default(),
             postgres: Mutex::default(),
+            databases: AtomicUsize::new(0),
         }
     }
 
@@ -110,7 +114,7 @@ impl Check {
                 "there is no PostgreSQL for this check; cargo xtask services up postgres keeps one running",
             ));
         };
-        let made = self.postgres.lock().map_or(0, |made| made.len());
+        let made = self.databases.fetch_add(1, Ordering::Relaxed);
         let mut job = job.clone();
         if made > 0 {
             job.database = format!("{}_{made}", job.database);
