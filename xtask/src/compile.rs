@@ -9,32 +9,13 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::errors::Error;
+use crate::heard::{Heard, Step};
 
 /// Which crate a hidden program grades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     Exercise,
     Reference,
-}
-
-/// What cargo is at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    /// Packages that are being compiled.
-    pub what: String,
-    /// How many units are done, of how many, once cargo tells.
-    pub far: Option<(u64, u64)>,
-}
-
-impl Step {
-    /// The same step on the way to `name`.
-    pub fn of(&self, name: &str) -> Step {
-        let what = match self.what.as_str() {
-            "" => name.to_owned(),
-            what => format!("{name}: {what}"),
-        };
-        Step { what, far: self.far }
-    }
 }
 
 /// What one `cargo build` made.
@@ -96,12 +77,14 @@ pub async fn build(
         what: format!("failed to start cargo: {error}"),
         next: "install Rust with rustup, then cargo xtask doctor".to_owned(),
     })?;
+    // What cargo started would go on writing into the target folder when a run is interrupted.
+    let mut group = Group(child.id());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // Its own bar is how cargo tells the number of units.
     let diagnostics = async {
         let mut heard = Heard::default();
         let Some(mut stderr) = stderr else {
-            return heard.diagnostics;
+            return String::new();
         };
         let mut chunk = vec![0; 8 << 10];
         while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
@@ -117,9 +100,21 @@ pub async fn build(
         text
     };
     let (diagnostics, artifacts, status) = tokio::join!(diagnostics, artifacts, child.wait());
+    group.0 = None;
     // What was not made is missing from the artifacts, whatever cargo exits with.
     drop(status);
     Ok(collect(&artifacts, diagnostics))
+}
+
+/// A process group that is killed when it is given up.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            crate::evidence::kill_group(pid);
+        }
+    }
 }
 
 /// Cargo as every grade runs it: what the user's shell sets for other builds stays out.
@@ -149,84 +144,6 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
         .process_group(0)
         .kill_on_drop(true);
     command
-}
-
-/// Cargo's standard error, taken apart: its bar and its own words on one side, the compiler's words on the other.
-#[derive(Default)]
-struct Heard {
-    diagnostics: String,
-    left: Vec<u8>,
-}
-
-impl Heard {
-    fn hear(&mut self, bytes: &[u8], say: &dyn Fn(&Step)) {
-        self.left.extend(bytes);
-        // A bar is drawn over by a carriage return, a line is ended by a line feed.
-        while let Some(end) = self.left.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-            let line: Vec<u8> = self.left.drain(..=end).collect();
-            self.line(&String::from_utf8_lossy(&line), say);
-        }
-    }
-
-    fn end(mut self, say: &dyn Fn(&Step)) -> String {
-        let left = std::mem::take(&mut self.left);
-        self.line(&String::from_utf8_lossy(&left), say);
-        self.diagnostics
-    }
-
-    fn line(&mut self, line: &str, say: &dyn Fn(&Step)) {
-        let told = line.replace(ERASE, "");
-        let is_line = told.ends_with('\n');
-        let words = told.trim();
-        if let Some(step) = step(words) {
-            say(&step);
-        } else if is_line && !is_chatter(&told) {
-            self.diagnostics.push_str(&told);
-        } else if !is_line && !words.is_empty() {
-            self.diagnostics.push_str(words);
-            self.diagnostics.push('\n');
-        }
-    }
-}
-
-/// How a terminal is told to erase the rest of a line.
-const ERASE: &str = "\u{1b}[K";
-
-/// `Building [====>    ] 12/30: bytes, tokio(build)` or `Compiling bytes v1.2.3`.
-fn step(words: &str) -> Option<Step> {
-    if let Some(compiling) = words.strip_prefix("Compiling ") {
-        return Some(Step {
-            what: compiling.split(" v").next().unwrap_or(compiling).to_owned(),
-            far: None,
-        });
-    }
-    let (_, rest) = words.strip_prefix("Building [")?.split_once("] ")?;
-    let (far, what) = rest.split_once(':').unwrap_or((rest, ""));
-    let (done, of) = far.split_once('/')?;
-    Some(Step {
-        what: what
-            .trim()
-            .trim_end_matches("...")
-            .trim_end_matches(", ")
-            .to_owned(),
-        far: Some((done.parse().ok()?, of.parse().ok()?)),
-    })
-}
-
-fn is_chatter(line: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "Compiling ",
-        "Finished ",
-        "Blocking ",
-        "Locking ",
-        "Updating ",
-        "Downloading ",
-        "Downloaded ",
-        "Adding ",
-        "Fresh ",
-        "Dirty ",
-    ];
-    WORDS.iter().any(|word| line.trim_start().starts_with(word))
 }
 
 fn collect(artifacts: &str, diagnostics: String) -> Built {

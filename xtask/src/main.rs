@@ -15,6 +15,7 @@ mod fleet;
 mod gate;
 mod globs;
 mod grade;
+mod heard;
 mod hint;
 mod lanes;
 mod lend;

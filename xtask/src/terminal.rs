@@ -7,8 +7,8 @@ use console::{Style, style};
 use verdict::{Verdict, report};
 
 use crate::catalogue::Scenario;
-use crate::compile::Step;
 use crate::flags::Format;
+use crate::heard::Step;
 use crate::lanes::{Far, Lane, Lanes};
 use crate::score::figure;
 

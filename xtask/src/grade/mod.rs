@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use verdict::{ExitCode, Verdict, report};
 
 use crate::catalogue::Scenario;
-use crate::compile::{self, Built, Side, Step};
+use crate::compile::{self, Built, Side};
 use crate::errors::Error;
 use crate::flags::{Format, Grade};
 use crate::fleet::{self, Fleet};
 use crate::gate::Gate;
+use crate::heard::Step;
 use crate::lanes::Lane;
 use crate::progress::Progress;
 use crate::room::Room;

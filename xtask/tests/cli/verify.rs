@@ -1,6 +1,6 @@
 //! The author's proof: a whole table, each kind of slip, flips, an interruption, what is recorded.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
@@ -270,10 +270,8 @@ fn a_run_that_was_killed_goes_on_where_it_was() {
     workbook.xtask(&["verify", "--variant", "reference"]);
     let folder = workbook.workshop().join("verify");
     std::fs::remove_dir_all(&folder).ok();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(arguments)
-        .current_dir(&workbook.root)
-        .env("CARGO_TARGET_DIR", workbook.target())
+    let mut child = workbook
+        .command(&arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -25,6 +25,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::turn::{Effect, Turn};
+pub use book::{Book, Charged};
+
+mod book;
 
 /// The two acquirers of the provider's documentation. The merchant decides which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +39,6 @@ pub enum Acquirer {
 }
 
 pub const ACQUIRERS: [Acquirer; 2] = [Acquirer::OncePerKey, Acquirer::EveryRequest];
-
-/// A charge in the provider's book.
-#[derive(Clone, Debug)]
-pub struct Charged {
-    pub charge_id: String,
-    /// The door that the request came in by.
-    pub door: String,
-    pub key: String,
-    pub order_id: String,
-    receipt: Bytes,
-}
 
 impl Acquirer {
     /// A merchant whose charges go through this acquirer. Any other merchant's go through the first.
@@ -65,40 +57,8 @@ impl Acquirer {
     }
 }
 
-/// What the provider has seen. A copy: it does not change.
-#[derive(Clone, Debug, Default)]
-pub struct Book {
-    pub charged: Vec<Charged>,
-    /// The keys of the charge requests that arrived, by order.
-    pub asked: HashMap<String, Vec<String>>,
-    /// The keys that were looked up.
-    pub lookups: Vec<String>,
-    /// Charge requests that have not been answered, by order.
-    pub in_flight: HashMap<String, usize>,
-}
-
-impl Book {
-    pub fn charges(&self, order_id: &str) -> usize {
-        self.charged
-            .iter()
-            .filter(|charged| charged.order_id == order_id)
-            .count()
-    }
-
-    pub fn asked(&self, order_id: &str) -> usize {
-        self.asked.get(order_id).map_or(0, Vec::len)
-    }
-
-    /// The order's first charge.
-    pub fn charge(&self, order_id: &str) -> Option<&Charged> {
-        self.charged.iter().find(|charged| charged.order_id == order_id)
-    }
-
-    /// Requests of any kind.
-    pub fn calls(&self) -> usize {
-        self.lookups.len() + self.asked.values().map(Vec::len).sum::<usize>()
-    }
-}
+/// What becomes of an order's charge where no script says it.
+type Otherwise = dyn Fn(&str) -> Turn + Send + Sync;
 
 #[derive(Default)]
 struct Desk {
@@ -106,6 +66,7 @@ struct Desk {
     points: Mutex<HashMap<String, Points>>,
     book: watch::Sender<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Turn>>>,
+    otherwise: Mutex<Option<Arc<Otherwise>>>,
     /// Look-ups yet to be answered with an error, by order.
     failing_lookups: Mutex<HashMap<String, usize>>,
 }
@@ -147,6 +108,11 @@ impl Provider {
             .entry(order_id.to_owned())
             .or_default()
             .extend(turns);
+    }
+
+    /// What becomes of the first charge request for an order that has no script. Later ones are charged at once.
+    pub fn otherwise(&self, turn: impl Fn(&str) -> Turn + Send + Sync + 'static) {
+        *lock(&self.desk.otherwise) = Some(Arc::new(turn));
     }
 
     /// The next `n` look-ups of that order's charge are answered with an error that says nothing about it.
@@ -263,7 +229,11 @@ impl Desk {
     ) -> Option<Response<Full<Bytes>>> {
         let order = charge["order_id"].as_str()?.to_owned();
         let turn = lock(&self.scripts).get_mut(&order).and_then(VecDeque::pop_front);
-        let turn = turn.unwrap_or_else(|| Turn::new(Effect::Charge));
+        let otherwise = lock(&self.otherwise).clone();
+        let otherwise = otherwise.filter(|_| self.book.borrow().asked(&order) == 0);
+        let turn = turn
+            .or_else(|| Some(otherwise?(&order)))
+            .unwrap_or_else(|| Turn::new(Effect::Charge));
         self.book.send_modify(|book| {
             book.asked.entry(order.clone()).or_default().push(key.clone());
             *book.in_flight.entry(order.clone()).or_default() += 1;
@@ -280,6 +250,9 @@ impl Desk {
         turn: Turn,
         enter: impl FnOnce() -> Bytes,
     ) -> Option<Response<Full<Bytes>>> {
+        if !turn.takes.is_zero() {
+            tokio::time::sleep(turn.takes).await;
+        }
         if let Some(gate) = &turn.request {
             gate.pass().await;
         }
