@@ -100,11 +100,25 @@ impl Check {
         self.channel.say(Event::Stage { doing: doing.into() });
     }
 
-    /// A database of this check's own, with a tap in front. Each call makes another one.
+    /// A database of this check's own, with a tap in front: a copy of what the scenario's seed made. Each call makes
+    /// another one.
     ///
     /// # Errors
     /// `environment`, when there is no server, or it does not do what it should.
     pub async fn postgres(&self) -> Result<Arc<Postgres>, Failure> {
+        self.make_postgres(true).await
+    }
+
+    /// Like [`Check::postgres`], with nothing in it: for promises that have nothing to do with the seed, since copying
+    /// a large one takes a second.
+    ///
+    /// # Errors
+    /// As [`Check::postgres`].
+    pub async fn empty_postgres(&self) -> Result<Arc<Postgres>, Failure> {
+        self.make_postgres(false).await
+    }
+
+    async fn make_postgres(&self, seeded: bool) -> Result<Arc<Postgres>, Failure> {
         let Some(job) = &self.job.postgres else {
             return Err(Failure::environment(
                 "there is no PostgreSQL for this check; cargo xtask services up postgres keeps one running",
@@ -112,6 +126,7 @@ impl Check {
         };
         let made = self.postgres.lock().map_or(0, |made| made.len());
         let mut job = job.clone();
+        job.template = job.template.filter(|_| seeded);
         if made > 0 {
             job.database = format!("{}_{made}", job.database);
         }

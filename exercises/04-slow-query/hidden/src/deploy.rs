@@ -1,31 +1,39 @@
 use std::time::{Duration, Instant};
 
+use harness::postgres::{Gate, Kind, Rule, Verdict};
 use harness::{Failure, OrObserved, eventually};
-use pgwire::Client;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::crowd::Writer;
 use crate::stage::{self, Stage, ours};
 use crate::subject;
-use crate::traffic;
 
 /// Liveness only; a deploy on a small table takes milliseconds.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// What PostgreSQL answers to a statement that gave up waiting for a lock, or was told to.
-const GAVE_UP: [&str; 2] = ["55P03", "57014"];
+/// After so long without anything that can be seen, a statement counts as one that looks again and again, on the server,
+/// whether it may go on. Too early costs nothing: the next writer has to get through all the same.
+const QUIET: Duration = Duration::from_secs(2);
 
-/// `migrate`, running as a process of its own would: on a thread and a runtime that nothing else needs.
+/// `migrate`, running as a process of its own would: on a thread and a runtime that nothing else needs. Each of its
+/// statements waits at a gate until it is let on.
 pub struct Deploy {
     outcome: oneshot::Receiver<Result<(), String>>,
-    ended: Option<Result<(), String>>,
     /// Dropping it kills the deploy.
     alive: oneshot::Sender<()>,
-    gave_up_before: u64,
+    gate: Gate,
+    arrivals: mpsc::UnboundedReceiver<String>,
+    /// When it last did something that could be seen.
+    seen: Instant,
 }
 
 /// How far a deploy has come.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// What it did before is done, and this statement waits at the gate.
+    Before {
+        statement: String,
+    },
     /// It waits for an open transaction, and holds no place in a line: a statement of its kind lets writers pass.
     Aside {
         statement: String,
@@ -34,13 +42,21 @@ pub enum Step {
     InLine {
         statement: String,
     },
-    /// It waited for a lock and gave up for now.
-    GaveUp,
+    /// It neither waits for a lock nor gets anywhere while a transaction is open.
+    Looking,
     Ended(Result<(), String>),
 }
 
 impl Deploy {
     pub fn start(stage: &Stage) -> Result<Deploy, Failure> {
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        let gate = stage.tap().rule(Rule::on_request(move |request| {
+            if !matches!(request.kind, Kind::Execute | Kind::Query) {
+                return Verdict::Pass;
+            }
+            arrived.send(request.sql.unwrap_or_default().to_owned()).ok();
+            Verdict::Hold
+        }));
         let (told, outcome) = oneshot::channel();
         let (alive, killed) = oneshot::channel::<()>();
         let url = stage.pg.url();
@@ -52,74 +68,59 @@ impl Deploy {
             .map_err(ours)?;
         Ok(Deploy {
             outcome,
-            ended: None,
             alive,
-            gave_up_before: gave_up(stage),
+            gate,
+            arrivals,
+            seen: Instant::now(),
         })
     }
 
-    /// Waits until the deploy waits for `writer`, has given up waiting, or has ended.
-    pub async fn next_step(&mut self, stage: &mut Stage, writer: &Writer) -> Result<Step, Failure> {
-        let question = format!(
-            "SELECT l.locktype, a.query FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted \
-             WHERE a.datname = current_database() AND a.usename = '{}' AND {} = ANY(pg_blocking_pids(a.pid))",
-            stage.pg.role(),
-            writer.session.pid(),
-        );
-        let begun = Instant::now();
-        while begun.elapsed() < DEADLINE {
-            match self.outcome.try_recv() {
-                Ok(outcome) => {
-                    self.ended = Some(outcome.clone());
-                    return Ok(Step::Ended(outcome));
-                }
-                Err(oneshot::error::TryRecvError::Closed) => return Err(Failure::new("migrate panicked")),
-                Err(oneshot::error::TryRecvError::Empty) => {}
+    /// Waits until the next statement is about to run, the one that was let on waits for `writer`, or it is over.
+    pub async fn next_step(&mut self, stage: &mut Stage, writer: Option<&Writer>) -> Result<Step, Failure> {
+        while self.seen.elapsed() < DEADLINE {
+            tokio::select! {
+                biased;
+                outcome = &mut self.outcome => return Ok(Step::Ended(outcome.or_observed("migrate panicked")?)),
+                Some(statement) = self.arrivals.recv() => return Ok(Step::Before { statement: one_line(&statement) }),
+                // The server sends no event when somebody begins to wait for a lock.
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
             }
-            let waiting = stage.ask(&question).await?;
-            if let Some((lock, query)) = waiting.first().and_then(|row| Some((row.text(0)?, row.text(1)?))) {
-                let statement = one_line(query);
-                return Ok(match lock {
-                    "virtualxid" | "transactionid" => Step::Aside { statement },
-                    _ => Step::InLine { statement },
-                });
+            let Some(writer) = writer else { continue };
+            if let Some(waiting) = waiting_for(stage, writer).await? {
+                self.seen = Instant::now();
+                return Ok(waiting);
             }
-            let gave_up = gave_up(stage);
-            if gave_up > self.gave_up_before {
-                self.gave_up_before = gave_up;
-                return Ok(Step::GaveUp);
+            if self.seen.elapsed() > QUIET {
+                self.seen = Instant::now();
+                return Ok(Step::Looking);
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Err(Failure::new(format!(
-            "a deploy had neither ended nor waited for the open sign-up after {DEADLINE:?}"
+            "a deploy that nothing was in the way of did not go on for {DEADLINE:?}"
         )))
     }
 
-    /// Waits for the end, when no transaction is in the way any more.
+    /// Lets the statement on that arrived last.
+    pub fn let_on(&mut self) {
+        self.seen = Instant::now();
+        self.gate.release_one();
+    }
+
+    /// Waits for the end, with nothing in the way.
     pub async fn end(self) -> Result<Result<(), String>, Failure> {
-        let Deploy {
-            outcome,
-            ended,
-            alive,
-            ..
-        } = self;
-        if let Some(ended) = ended {
-            return Ok(ended);
-        }
-        let ended = harness::within(
-            DEADLINE,
-            "the end of a deploy that nothing is in the way of",
-            outcome,
-        )
-        .await?;
-        drop(alive);
+        self.gate.open();
+        let what = "the end of a deploy that nothing is in the way of";
+        let ended = harness::within(DEADLINE, what, self.outcome).await?;
+        drop(self.alive);
         ended.or_observed("migrate panicked")
     }
 
-    /// Ends the deploy as a killed process ends: nothing of it runs on, and its sessions are gone.
+    /// Ends the deploy as a killed process ends: nothing of it runs on, its sessions are gone, and what had not reached
+    /// the server is lost.
     pub async fn kill(self, stage: &mut Stage) -> Result<(), Failure> {
-        let Deploy { outcome, alive, .. } = self;
+        let Deploy {
+            outcome, alive, gate, ..
+        } = self;
         drop(alive);
         outcome.await.ok();
         let sessions = format!(
@@ -133,28 +134,60 @@ impl Deploy {
             let left: u32 = stage.ask_one(&left).await.ok()?;
             (left == 0).then_some(())
         })
-        .await
+        .await?;
+        drop(gate);
+        Ok(())
     }
+
+    /// Whether a session of the deploy has a table to itself, as far as writers are concerned.
+    pub async fn holds_a_table(&self, stage: &mut Stage) -> Result<bool, Failure> {
+        let question = format!(
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+             JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p') \
+             WHERE a.datname = current_database() AND a.usename = '{}' AND l.granted AND l.database <> 0 \
+             AND c.relnamespace = 'public'::regnamespace \
+             AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')",
+            stage.pg.role()
+        );
+        Ok(stage.ask_one::<u32>(&question).await? > 0)
+    }
+}
+
+/// Which statement of the deploy waits for that writer, and how.
+async fn waiting_for(stage: &mut Stage, writer: &Writer) -> Result<Option<Step>, Failure> {
+    let question = format!(
+        "SELECT l.locktype, a.query FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted \
+         WHERE a.datname = current_database() AND a.usename = '{}' AND {} = ANY(pg_blocking_pids(a.pid))",
+        stage.pg.role(),
+        writer.pid(),
+    );
+    let rows = stage.ask(&question).await?;
+    let Some((lock, query)) = rows.first().and_then(|row| Some((row.text(0)?, row.text(1)?))) else {
+        return Ok(None);
+    };
+    let statement = one_line(query);
+    Ok(Some(match lock {
+        "virtualxid" | "transactionid" => Step::Aside { statement },
+        _ => Step::InLine { statement },
+    }))
 }
 
 /// On the deploy's own thread, so that its future need not be one that can move between threads.
 fn run(url: &str, killed: oneshot::Receiver<()>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
-        let pool = stage::connect(url, 5).await.map_err(|error| error.to_string())?;
         tokio::select! {
-            outcome = subject::migrate(&pool) => {
-                pool.close().await;
-                outcome.map_err(|error| error.to_string())
-            }
+            outcome = migrate(url) => outcome,
             _ = killed => Err("killed".to_owned()),
         }
     })
 }
 
-fn gave_up(stage: &Stage) -> u64 {
-    let counts = stage.tap().counts();
-    GAVE_UP.iter().map(|state| counts.sqlstate(state)).sum()
+async fn migrate(url: &str) -> Result<(), String> {
+    let pool = stage::connect(url, 5).await.map_err(|error| error.to_string())?;
+    let outcome = subject::migrate(&pool).await.map_err(|error| error.to_string());
+    pool.close().await;
+    outcome
 }
 
 /// A statement as one line of evidence.
@@ -164,42 +197,4 @@ pub fn one_line(statement: &str) -> String {
         .map(str::trim)
         .filter(|line| !line.starts_with("--"));
     lines.collect::<Vec<_>>().join(" ").trim().to_owned()
-}
-
-/// A sign-up whose transaction stays open: it has written, and has not committed.
-pub struct Writer {
-    session: Client,
-}
-
-impl Writer {
-    /// Signs somebody up, waiting for a lock for one second at most. `None` when that was not enough.
-    pub async fn open(stage: &Stage, email: &str) -> Result<Option<Writer>, Failure> {
-        let mut session = stage.pg.admin().await?;
-        session
-            .execute("BEGIN; SET LOCAL lock_timeout = '1s'")
-            .await
-            .map_err(ours)?;
-        match session.execute(&traffic::sign_up("eu", email)).await {
-            Ok(_) => Ok(Some(Writer { session })),
-            Err(error) if error.sqlstate() == Some("55P03") => Ok(None),
-            Err(error) => Err(Failure::new(format!(
-                "a sign-up failed during the deploy: {error}"
-            ))),
-        }
-    }
-
-    /// The one who comes when nothing is in the way.
-    pub async fn first(stage: &Stage, email: &str) -> Result<Writer, Failure> {
-        Writer::open(stage, email)
-            .await?
-            .or_observed("a sign-up had to wait although nothing was deployed")
-    }
-
-    pub async fn commit(mut self) -> Result<(), Failure> {
-        self.session
-            .execute("COMMIT")
-            .await
-            .or_observed("a sign-up failed to commit during the deploy")?;
-        self.session.close().await.map_err(ours)
-    }
 }

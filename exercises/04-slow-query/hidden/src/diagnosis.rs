@@ -1,6 +1,6 @@
 //! From a plan to the misconception behind it, as far as a plan tells.
 
-use crate::cost::Call;
+use crate::bill::Call;
 
 /// The sentence to be printed beside the plan of a call that read too much.
 pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {

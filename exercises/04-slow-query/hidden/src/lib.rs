@@ -1,21 +1,34 @@
 //! The author's room of "The Slow Query".
 //!
 //! - [`subject`] and [`reference`]: the two crates with one public API; the feature `exercise` decides who is graded.
-//! - [`traffic`]: the regions, and what others do to the table: sign-up, imports, moderation.
+//! - [`traffic`]: what the service's users do all day; [`others`]: what is done to the table without this service.
 //! - [`stage`]: a check's database in the states that the contract speaks of, and what the grader asks of it.
-//! - [`deploy`]: a running `migrate` under open transactions, which can be let on, step by step, or killed; [`ordeal`]:
-//!   what it has to stand.
-//! - [`listing`]: walks through pages, and what is wrong with one.
-//! - [`cost`]: what a call costs; [`plan_log`] and [`diagnosis`]: the plan that explains it, and what that says.
+//!
+//! What the checks do, by promise:
+//!
+//! - [`listing`]: pages and what is wrong with one; [`walks`] through them; [`freshness`]; [`addresses`];
+//!   [`neighbours`].
+//! - [`deploy`]: a running `migrate`, let on statement by statement, or killed; the [`crowd`] that signs up meanwhile;
+//!   [`ordeal`]: what both go through.
+//! - [`lookups`], [`updates`]: costs on the grown table; [`bill`]: what a call costs; [`plan_log`] and [`diagnosis`]: the
+//!   plan that explains it, and what that says.
 
-pub mod cost;
+pub mod addresses;
+pub mod bill;
+pub mod crowd;
 pub mod deploy;
 pub mod diagnosis;
+pub mod freshness;
 pub mod listing;
+pub mod lookups;
+pub mod neighbours;
 pub mod ordeal;
+pub mod others;
 pub mod plan_log;
 pub mod stage;
 pub mod traffic;
+pub mod updates;
+pub mod walks;
 
 #[cfg(feature = "exercise")]
 pub use slow_query as subject;

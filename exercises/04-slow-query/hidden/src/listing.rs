@@ -1,8 +1,10 @@
+//! Walks through pages, and what is wrong with one.
+
 use std::collections::HashSet;
 
-use harness::{Failure, OrObserved, ensure};
+use harness::{Failure, OrObserved};
 
-use crate::stage::{Listed, Stage};
+use crate::stage::Listed;
 use crate::subject::{Cursor, Directory, Page, Status};
 
 const SKIPPED: &str = "Whoever shares a moment with the last of a page is skipped: a moment is no total order, so a page \
@@ -11,6 +13,9 @@ const ORDER: &str =
     "The order is the moment, then the id, both descending; without the id equal moments come as they like.";
 const TWICE: &str =
     "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
+
+const LONG: &str = "A page holds as many as were asked for, and no more.";
+const OTHERS: &str = "Regions are compared as they are, and only who is active is listed.";
 
 pub const SHORT: &str = "A page is only shorter than asked for when nobody is left.";
 
@@ -26,19 +31,18 @@ pub async fn page(
         .await
         .or_observed("list_active failed")?;
     if users.len() > limit as usize {
-        return Err(Failure::new(format!(
-            "{} users on a page of {limit}",
-            users.len()
-        )));
+        let observed = format!("{} users on a page of {limit}", users.len());
+        return Err(Failure::new(observed).because(LONG));
     }
     if let Some(user) = users
         .iter()
         .find(|user| user.status != Status::Active || user.region != region)
     {
-        return Err(Failure::new(format!(
+        let observed = format!(
             "user {} of `{}`, {}, is listed as active in `{region}`",
             user.id, user.region, user.status
-        )));
+        );
+        return Err(Failure::new(observed).because(OTHERS));
     }
     Ok((users.iter().map(Listed::from).collect(), next))
 }
@@ -146,46 +150,6 @@ pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), F
             missing.len()
         );
         return Err(Failure::new(observed).because(TWICE));
-    }
-    Ok(())
-}
-
-pub const STALE: &str =
-    "An answer that was kept, in memory or in a materialized view, does not know what others have written.";
-
-/// Every replica lists and counts what is in the table.
-pub async fn shows(
-    stage: &mut Stage,
-    replicas: &[&Directory],
-    region: &str,
-    after: &str,
-) -> Result<(), Failure> {
-    let expected = stage.active(region).await?;
-    for replica in replicas {
-        let (listed, _) = page(replica, region, None, 5_000).await?;
-        ensure!(
-            listed == expected,
-            STALE,
-            "after {after} {} users are listed in `{region}`, {} are active",
-            listed.len(),
-            expected.len()
-        );
-        let (first, _) = page(replica, region, None, 5).await?;
-        ensure!(
-            first == expected[..5],
-            STALE,
-            "after {after} the first five of `{region}` are others"
-        );
-        let count = replica
-            .count_active(region)
-            .await
-            .or_observed("count_active failed")?;
-        ensure!(
-            usize::try_from(count) == Ok(expected.len()),
-            STALE,
-            "after {after} {count} users are counted in `{region}`, {} are active",
-            expected.len()
-        );
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use pgwire::{Client, Row};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
+use crate::others;
 use crate::subject::{self, Directory, User};
-use crate::traffic;
 
 /// A check's database and the grader's session on it, past the tap.
 pub struct Stage {
@@ -26,8 +26,17 @@ impl Stage {
 
     /// The same dump with `rows` users, for promises that have nothing to do with size.
     pub async fn small(cx: &Check, rows: u32) -> Result<Stage, Failure> {
-        let mut stage = Stage::grown(cx).await?;
+        let pg = cx.empty_postgres().await?;
+        let admin = pg.admin().await?;
+        let mut stage = Stage { pg, admin };
         stage.restore(rows).await?;
+        Ok(stage)
+    }
+
+    /// [`Stage::small`], and the subject deployed on it.
+    pub async fn deployed(cx: &Check, rows: u32) -> Result<Stage, Failure> {
+        let stage = Stage::small(cx, rows).await?;
+        stage.migrate().await?;
         Ok(stage)
     }
 
@@ -96,7 +105,7 @@ impl Stage {
 
     /// Adds an active user as the sign-up service does; the new id.
     pub async fn sign_up(&mut self, region: &str, email: &str) -> Result<i64, Failure> {
-        self.ask_one(&traffic::sign_up(region, email)).await
+        self.ask_one(&others::sign_up(region, email)).await
     }
 
     /// The active users of a region in the order of the contract, asked for as naively as can be.
@@ -122,19 +131,31 @@ impl Stage {
 
     /// Indices that cost every write and serve no query.
     pub async fn invalid_indices(&mut self) -> Result<Vec<String>, Failure> {
-        let sql =
-            format!("SELECT i.indexrelid::regclass {INDEX_OF_OURS} AND NOT (indisvalid AND indisready)");
-        let rows = self.ask(&sql).await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.text(0).map(str::to_owned))
-            .collect())
+        self.indices("NOT (i.indisvalid AND i.indisready)").await
     }
 
-    /// What every index is on, whatever it is called.
-    pub async fn indices(&mut self) -> Result<Vec<String>, Failure> {
+    /// What every index is, by name.
+    pub async fn schema(&mut self) -> Result<Vec<String>, Failure> {
+        self.indices("true").await
+    }
+
+    /// The indices that have that column among their keys, or in an expression or a condition; not those that only carry
+    /// it along.
+    pub async fn indices_on(&mut self, column: &str) -> Result<Vec<String>, Failure> {
+        self.indices(&format!(
+            "(EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attname = '{column}' \
+                      AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
+              OR concat(pg_get_expr(i.indexprs, i.indrelid), ' ', pg_get_expr(i.indpred, i.indrelid)) ~ '\\m{column}\\M')"
+        ))
+        .await
+    }
+
+    /// The definitions of all indices outside the system's schemas for which the condition holds.
+    async fn indices(&mut self, condition: &str) -> Result<Vec<String>, Failure> {
         let sql = format!(
-            "SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON ', 'INDEX ON ') AS definition {INDEX_OF_OURS} ORDER BY 1"
+            "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {condition} ORDER BY 1"
         );
         let rows = self.ask(&sql).await?;
         Ok(rows
@@ -143,10 +164,6 @@ impl Stage {
             .collect())
     }
 }
-
-/// Every index that is not the system's.
-pub const INDEX_OF_OURS: &str = "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                             WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
 /// A pool of so many connections at most.
 pub async fn connect(url: &str, connections: u32) -> sqlx::Result<PgPool> {

@@ -24,6 +24,7 @@ pub enum Call<'a> {
     Address {
         emails: &'a [String],
     },
+    /// One user after the other.
     Status {
         ids: &'a [i64],
     },
@@ -50,14 +51,13 @@ impl Call<'_> {
 
 /// What the calls of one connection cost.
 pub struct Bill<'a> {
-    cx: &'a Check,
     stage: &'a mut Stage,
     directory: &'a Directory,
     /// The data statements of the call that sent the most.
     most: Vec<String>,
 }
 
-/// The dearest of [`EXECUTIONS`] calls.
+/// The dearest of several executions of a call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Dearest {
     /// Pages of 8 kB that the call's statements looked at, in shared memory or not. Cannot see temporary files, nor what
@@ -68,50 +68,70 @@ struct Dearest {
 }
 
 impl<'a> Bill<'a> {
-    pub fn new(cx: &'a Check, stage: &'a mut Stage, directory: &'a Directory) -> Self {
+    pub fn new(stage: &'a mut Stage, directory: &'a Directory) -> Self {
         Bill {
-            cx,
             stage,
             directory,
             most: Vec::new(),
         }
     }
 
-    /// Records the blocks of the dearest call, and its plan where it went over the limit.
-    pub async fn blocks(&mut self, metric: &str, call: Call<'_>, limit_blocks: u64) -> Outcome {
-        let dearest = self.dearest(call, limit_blocks).await?;
-        self.cx.measure(metric, dearest.blocks as f64);
-        if dearest.blocks > limit_blocks {
-            let plan = plan(self.stage, call, dearest.execution).await?;
+    /// Records the blocks of the dearest of the calls in [`EXECUTIONS`], and its plan where it went over the limit.
+    pub async fn blocks(
+        &mut self,
+        cx: &Check,
+        metric: &str,
+        calls: &[Call<'_>],
+        limit_blocks: u64,
+    ) -> Outcome {
+        let (mut worst, mut call) = (Dearest::default(), None);
+        for each in calls {
+            let dearest = self.dearest(*each, EXECUTIONS, limit_blocks).await?;
+            if dearest.blocks > worst.blocks {
+                (worst, call) = (dearest, Some(*each));
+            }
+        }
+        cx.measure(metric, worst.blocks as f64);
+        if let Some(call) = call.filter(|_| worst.blocks > limit_blocks) {
+            let plan = plan(self.stage, call, worst.execution).await?;
             let when = format!(
                 "{} blocks at execution {} on one connection",
-                dearest.blocks, dearest.execution
+                worst.blocks, worst.execution
             );
-            self.cx
-                .explain(metric, diagnosis::of_plan(call, &plan), [when, plan]);
+            cx.explain(metric, diagnosis::of_plan(call, &plan), [when, plan]);
         }
         Ok(())
     }
 
-    /// Records the data statements of the call that sent the most, `more` calls included.
-    pub async fn statements(&mut self, metric: &str, more: &[Call<'_>]) -> Outcome {
-        for call in more {
-            self.dearest(*call, u64::MAX).await?;
-        }
-        self.cx.measure(metric, self.most.len() as f64);
+    /// Records the data statements of the call that sent the most of all that were made.
+    pub fn statements(self, cx: &Check, metric: &str) {
+        cx.measure(metric, self.most.len() as f64);
         let told: Vec<String> = self.most.iter().take(3).map(|sql| one_line(sql)).collect();
         let because = "One call is one statement: each further one is a round trip, and sees another moment.";
-        self.cx.explain(metric, because, told);
-        Ok(())
+        cx.explain(metric, because, told);
     }
 
-    /// Makes one call [`EXECUTIONS`] times, after one that warms the connection up. What is ten times over the limit is not
-    /// repeated: more of it would not change a verdict, only delay it.
-    async fn dearest(&mut self, call: Call<'_>, limit_blocks: u64) -> std::result::Result<Dearest, Failure> {
+    /// The blocks of each call, of the dearer of two executions.
+    pub async fn price_list(&mut self, calls: &[Call<'_>]) -> std::result::Result<Vec<u64>, Failure> {
+        let mut prices = Vec::new();
+        for call in calls {
+            prices.push(self.dearest(*call, 2, u64::MAX).await?.blocks);
+        }
+        Ok(prices)
+    }
+
+    /// Makes one call so often, after one that warms the connection up. What is ten times over the limit is not repeated:
+    /// more of it would not change a verdict, only delay it.
+    async fn dearest(
+        &mut self,
+        call: Call<'_>,
+        executions: usize,
+        limit_blocks: u64,
+    ) -> std::result::Result<Dearest, Failure> {
         let mut stats = self.stage.pg.statement_stats().await?;
         call.make(self.directory, 0).await.or_observed("a call failed")?;
         let mut dearest = Dearest::default();
-        for execution in 1..=EXECUTIONS {
+        for execution in 1..=executions {
             stats.reset().await?;
             let before = self.stage.tap().statements().len();
             call.make(self.directory, execution)
@@ -166,7 +186,15 @@ async fn plan(stage: &mut Stage, call: Call<'_>, execution: usize) -> std::resul
         call.make(&replica, n).await.or_observed("a call failed")?;
         plans = log.take();
     }
-    let reset = format!("ALTER ROLE \"{role}\" RESET ALL");
-    stage.admin.execute(&reset).await.map_err(ours)?;
+    for setting in settings {
+        let name = setting.split_once(" = ").map_or(setting, |(name, _)| name);
+        let reset = format!("ALTER ROLE \"{role}\" RESET {name}");
+        stage.admin.execute(&reset).await.map_err(ours)?;
+    }
+    if plans.is_empty() {
+        return Ok(
+            "(this driver does not report the server's notices; see what auto_explain logs)".to_owned(),
+        );
+    }
     Ok(plans.join("\n"))
 }
