@@ -8,16 +8,14 @@ pub struct User {
     pub id: i64,
     pub email: String,
     pub region: String,
+    #[sqlx(try_from = "String")]
     pub status: Status,
     pub verified: bool,
     pub bio: String,
     pub created_at: OffsetDateTime,
 }
 
-/// Goes to the database as its own type. As text with a cast it would be a value that the planner learns too late to
-/// prove anything by: text to enum is looked up at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
-#[sqlx(type_name = "user_status", rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     Pending,
     Active,
@@ -40,5 +38,19 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Status {
+    type Error = String;
+
+    fn try_from(label: String) -> Result<Self, String> {
+        match label.as_str() {
+            "pending" => Ok(Status::Pending),
+            "active" => Ok(Status::Active),
+            "suspended" => Ok(Status::Suspended),
+            "closed" => Ok(Status::Closed),
+            _ => Err(format!("unknown user status `{label}`")),
+        }
     }
 }

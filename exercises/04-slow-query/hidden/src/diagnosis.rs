@@ -10,7 +10,19 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
         plan.lines().filter(compared).count() > 0
     };
     let whole_table = has("Seq Scan on ");
+    let filtered_by_or = plan
+        .lines()
+        .any(|line| line.contains("Filter:") && line.contains(" OR "));
     match call {
+        Call::Status { .. } | Call::Bio { .. } if whole_table => {
+            "One user is changed, and the whole table is searched for them: the primary key's index is what finds a user by \
+             id."
+        }
+        Call::Status { .. } | Call::Bio { .. } => "Much more is touched than the user who is changed.",
+        Call::Page { after: Some(_), .. } if !whole_table && filtered_by_or => {
+            "An OR is a filter and no place in an index: everything before the cursor is read and thrown away; compare rows, \
+             or add a bound that the index can use."
+        }
         // With an index for the order, what makes a deep page dear is how it is reached.
         Call::Page { after: Some(_), .. }
             if !whole_table && !has("Sort Key:") && !has("Rows Removed by Filter") =>
@@ -31,6 +43,10 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
         _ if whole_table && has(")::user_status") => {
             "The planner cannot prove that a text, cast while the statement runs, equals 'active', and so it cannot use a \
              partial index; write the literal or bind the typed enum."
+        }
+        _ if whole_table && has("status = $") => {
+            "A plan for all values knows none of them: a parameter may be any status, which proves nothing to a partial \
+             index; a literal does."
         }
         _ if whole_table => {
             "No index leads to these rows, so the whole table is read: an index pays when it holds the columns that are \
@@ -99,6 +115,16 @@ mod tests {
                 PAGE,
                 "->  Index Scan using i\n  Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 1651",
                 "gives the order",
+            ),
+            (
+                PAGE,
+                "->  Seq Scan on users\n  Filter: ((region = $1) AND (status = $2))",
+                "A plan for all values",
+            ),
+            (
+                Call::Bio { ids: &[] },
+                "Update on users\n  ->  Seq Scan on users\n  Filter: (id = $1)",
+                "primary key",
             ),
             (
                 EMAIL,

@@ -19,29 +19,27 @@ impl Directory {
         let users: Vec<User> = match after {
             None => {
                 sqlx::query_as(
-                    "SELECT id, email, region, status, verified, bio, created_at
+                    "SELECT id, email, region, status::text, verified, bio, created_at
                      FROM users
-                     WHERE region = $1 AND status = $2
+                     WHERE region = $1 AND status = 'active'
                      ORDER BY created_at DESC, id DESC
-                     LIMIT $3",
+                     LIMIT $2",
                 )
                 .bind(region)
-                .bind(Status::Active)
                 .bind(i64::from(limit))
                 .fetch_all(&self.pool)
                 .await?
             }
             Some(cursor) => {
                 sqlx::query_as(
-                    "SELECT id, email, region, status, verified, bio, created_at
+                    "SELECT id, email, region, status::text, verified, bio, created_at
                      FROM users
-                     WHERE region = $1 AND status = $2
-                       AND (created_at < $3 OR (created_at = $3 AND id < $4)) AND created_at <= $3
+                     WHERE region = $1 AND status = 'active'
+                       AND (created_at < $2 OR (created_at = $2 AND id < $3)) AND created_at <= $2
                      ORDER BY created_at DESC, id DESC
-                     LIMIT $5",
+                     LIMIT $4",
                 )
                 .bind(region)
-                .bind(Status::Active)
                 .bind(cursor.created_at)
                 .bind(cursor.id)
                 .bind(i64::from(limit))
@@ -60,9 +58,8 @@ impl Directory {
 
     /// How many users of a region are active.
     pub async fn count_active(&self, region: &str) -> Result<i64> {
-        let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE region = $1 AND status = $2")
+        let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE region = $1 AND status = 'active'")
             .bind(region)
-            .bind(Status::Active)
             .fetch_one(&self.pool)
             .await?;
         Ok(count)
@@ -71,7 +68,7 @@ impl Directory {
     /// The user who has this address, however it is capitalised.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         let user = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE lower(email) = lower($1)
              LIMIT 1",
@@ -83,9 +80,9 @@ impl Directory {
     }
 
     pub async fn set_status(&self, id: i64, s: Status) -> Result<()> {
-        let done = sqlx::query("UPDATE users SET status = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE users SET status = $2::user_status WHERE id = $1")
             .bind(id)
-            .bind(s)
+            .bind(s.as_str())
             .execute(&self.pool)
             .await?;
         found(id, done.rows_affected())

@@ -24,7 +24,7 @@ impl Directory {
             )
         });
         let statement = format!(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE region = {} AND status = 'active' {after}
              ORDER BY created_at DESC, id DESC
@@ -63,7 +63,7 @@ impl Directory {
     /// The user who has this address, however it is capitalised.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         let user = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE lower(email) = lower($1)
              LIMIT 1",
@@ -75,9 +75,9 @@ impl Directory {
     }
 
     pub async fn set_status(&self, id: i64, s: Status) -> Result<()> {
-        let done = sqlx::query("UPDATE users SET status = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE users SET status = $2::user_status WHERE id = $1")
             .bind(id)
-            .bind(s)
+            .bind(s.as_str())
             .execute(&self.pool)
             .await?;
         found(id, done.rows_affected())

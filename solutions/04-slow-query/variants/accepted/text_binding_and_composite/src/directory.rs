@@ -18,7 +18,7 @@ impl Directory {
     pub async fn list_active(&self, region: &str, after: Option<Cursor>, limit: u32) -> Result<Page> {
         let (created_at, id) = after.map(|cursor| (cursor.created_at, cursor.id)).unzip();
         let users: Vec<User> = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE region = $1 AND status = $2::user_status
                AND (created_at, id) < (COALESCE($3, 'infinity'::timestamptz), COALESCE($4, 0))
@@ -55,7 +55,7 @@ impl Directory {
     /// The user who has this address, however it is capitalised.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         let user = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE lower(email) = lower($1)
              LIMIT 1",
@@ -67,9 +67,9 @@ impl Directory {
     }
 
     pub async fn set_status(&self, id: i64, s: Status) -> Result<()> {
-        let done = sqlx::query("UPDATE users SET status = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE users SET status = $2::user_status WHERE id = $1")
             .bind(id)
-            .bind(s)
+            .bind(s.as_str())
             .execute(&self.pool)
             .await?;
         found(id, done.rows_affected())

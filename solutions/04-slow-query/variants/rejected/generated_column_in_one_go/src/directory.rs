@@ -18,15 +18,14 @@ impl Directory {
     pub async fn list_active(&self, region: &str, after: Option<Cursor>, limit: u32) -> Result<Page> {
         let (created_at, id) = after.map(|cursor| (cursor.created_at, cursor.id)).unzip();
         let users: Vec<User> = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
-             WHERE region = $1 AND status = $2
-               AND (created_at, id) < (COALESCE($3, 'infinity'::timestamptz), COALESCE($4, 0))
+             WHERE region = $1 AND status = 'active'
+               AND (created_at, id) < (COALESCE($2, 'infinity'::timestamptz), COALESCE($3, 0))
              ORDER BY created_at DESC, id DESC
-             LIMIT $5",
+             LIMIT $4",
         )
         .bind(region)
-        .bind(Status::Active)
         .bind(created_at)
         .bind(id)
         .bind(i64::from(limit))
@@ -43,9 +42,8 @@ impl Directory {
 
     /// How many users of a region are active.
     pub async fn count_active(&self, region: &str) -> Result<i64> {
-        let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE region = $1 AND status = $2")
+        let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE region = $1 AND status = 'active'")
             .bind(region)
-            .bind(Status::Active)
             .fetch_one(&self.pool)
             .await?;
         Ok(count)
@@ -54,7 +52,7 @@ impl Directory {
     /// The user who has this address, however it is capitalised.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         let user = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE email_key = lower($1)
              LIMIT 1",
@@ -66,9 +64,9 @@ impl Directory {
     }
 
     pub async fn set_status(&self, id: i64, s: Status) -> Result<()> {
-        let done = sqlx::query("UPDATE users SET status = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE users SET status = $2::user_status WHERE id = $1")
             .bind(id)
-            .bind(s)
+            .bind(s.as_str())
             .execute(&self.pool)
             .await?;
         found(id, done.rows_affected())

@@ -1,4 +1,6 @@
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::OnceCell;
 
 use crate::{Cursor, Error, Page, Result, Status, User};
 
@@ -6,11 +8,15 @@ use crate::{Cursor, Error, Page, Result, Status, User};
 #[derive(Clone, Debug)]
 pub struct Directory {
     pool: PgPool,
+    direct: OnceCell<PgPool>,
 }
 
 impl Directory {
     pub fn new(pool: PgPool) -> Self {
-        Directory { pool }
+        Directory {
+            pool,
+            direct: OnceCell::new(),
+        }
     }
 
     /// The active users of a region, newest first, users of one moment by descending id. Pass [`Page::next`] as `after`
@@ -18,7 +24,7 @@ impl Directory {
     pub async fn list_active(&self, region: &str, after: Option<Cursor>, limit: u32) -> Result<Page> {
         let (created_at, id) = after.map(|cursor| (cursor.created_at, cursor.id)).unzip();
         let users: Vec<User> = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE region = $1 AND status = 'active'
                AND (created_at, id) < (COALESCE($2, 'infinity'::timestamptz), COALESCE($3, 0))
@@ -42,9 +48,10 @@ impl Directory {
 
     /// How many users of a region are active.
     pub async fn count_active(&self, region: &str) -> Result<i64> {
+        let pool = self.direct().await?;
         let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE region = $1 AND status = 'active'")
             .bind(region)
-            .fetch_one(&self.pool)
+            .fetch_one(pool)
             .await?;
         Ok(count)
     }
@@ -52,7 +59,7 @@ impl Directory {
     /// The user who has this address, however it is capitalised.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         let user = sqlx::query_as(
-            "SELECT id, email, region, status, verified, bio, created_at
+            "SELECT id, email, region, status::text, verified, bio, created_at
              FROM users
              WHERE lower(email) = lower($1)
              LIMIT 1",
@@ -63,10 +70,26 @@ impl Directory {
         Ok(user)
     }
 
+    /// The address that was given may be a pooler's; the server itself knows where it listens.
+    async fn direct(&self) -> Result<&PgPool> {
+        let connect = async || {
+            let port: i32 = sqlx::query_scalar("SELECT inet_server_port()")
+                .fetch_one(&self.pool)
+                .await?;
+            let options = (*self.pool.connect_options()).clone();
+            let options = options.port(u16::try_from(port).unwrap_or(5432));
+            PgPoolOptions::new()
+                .max_connections(2)
+                .connect_with(options)
+                .await
+        };
+        Ok(self.direct.get_or_try_init(connect).await?)
+    }
+
     pub async fn set_status(&self, id: i64, s: Status) -> Result<()> {
-        let done = sqlx::query("UPDATE users SET status = $2 WHERE id = $1")
+        let done = sqlx::query("UPDATE users SET status = $2::user_status WHERE id = $1")
             .bind(id)
-            .bind(s)
+            .bind(s.as_str())
             .execute(&self.pool)
             .await?;
         found(id, done.rows_affected())
