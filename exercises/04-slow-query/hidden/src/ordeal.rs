@@ -19,6 +19,9 @@ const KILLS_MAX: usize = 100;
 /// What another layout of the same rows may make of a price; reading the whole table takes hundreds of blocks.
 const SLACK_BLOCKS: u64 = 30;
 
+/// What the sign-ups of the ordeal, and the order in which things were built, may add to the indices.
+const SLACK_KB: u64 = 100;
+
 /// A moment of a deploy at which it can be killed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Moment {
@@ -169,8 +172,14 @@ pub async fn all_valid(stage: &mut Stage, after: &str) -> Outcome {
     Ok(())
 }
 
-/// What is looked up, and the blocks that it takes on this table, as it is now.
-pub type Prices = Vec<(&'static str, u64)>;
+/// What things cost on this table, as it is now.
+#[derive(Debug)]
+pub struct Prices {
+    /// What is looked up, and the blocks that it takes.
+    blocks: Vec<(&'static str, u64)>,
+    /// All indices together.
+    index_bytes: u64,
+}
 
 pub async fn price_list(stage: &mut Stage) -> Result<Prices, Failure> {
     const REGION: &str = "eu";
@@ -189,8 +198,13 @@ pub async fn price_list(stage: &mut Stage) -> Result<Prices, Failure> {
         ("an address", Call::Address { emails: &emails }),
     ];
     let (names, calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-    let prices = Bill::new(stage, &directory).price_list(&calls).await?;
-    Ok(names.into_iter().zip(prices).collect())
+    let blocks = Bill::new(stage, &directory).price_list(&calls).await?;
+    let mut indices = stage.pg.sizes().await?;
+    indices.retain(|relation| relation.index_of.is_some());
+    Ok(Prices {
+        blocks: names.into_iter().zip(blocks).collect(),
+        index_bytes: indices.iter().map(|index| index.size_bytes).sum(),
+    })
 }
 
 /// After the kills and one deploy that got through, everything works as after a deploy that nobody disturbed, and one
@@ -198,13 +212,21 @@ pub async fn price_list(stage: &mut Stage) -> Result<Prices, Failure> {
 pub async fn recovers(stage: &mut Stage, undisturbed: &Prices) -> Outcome {
     again(stage, "the deploy after the kills").await?;
     let schema = stage.schema().await?;
-    for ((what, now), (_, before)) in price_list(stage).await?.into_iter().zip(undisturbed) {
+    let now = price_list(stage).await?;
+    for ((what, now), (_, before)) in now.blocks.into_iter().zip(&undisturbed.blocks) {
         ensure!(
             now <= 2 * before + SLACK_BLOCKS,
             "What a killed deploy leaves counts as done, or was cleared away and not built again.",
             "after killed deploys and one that succeeded {what} takes {now} blocks; after an undisturbed deploy {before}"
         );
     }
+    let (now_kb, before_kb) = (now.index_bytes / 1000, undisturbed.index_bytes / 1000);
+    ensure!(
+        now_kb * 5 <= before_kb * 6 + 5 * SLACK_KB,
+        "An index that was begun again under another name is there twice, and every write pays for both.",
+        "after killed deploys and one that succeeded all indices take {now_kb} kB, after an undisturbed deploy {before_kb}: \
+         {schema:?}"
+    );
     again(stage, "one more deploy").await?;
     let after = stage.schema().await?;
     ensure!(
