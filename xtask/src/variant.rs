@@ -76,8 +76,14 @@ fn variant(scenario: &Scenario, folder: PathBuf, accepted: bool) -> Result<Varia
             format!("no check or budget is called `{name}`"),
         ));
     }
-    if accepted && !(spec.must.is_empty() && spec.may.is_empty() && !spec.build) {
-        return Err(Error::slip(file, "an accepted variant fails nothing"));
+    let decides = |name: &String| {
+        let budget = manifest.budget.iter().find(|budget| &budget.metric == name);
+        let required = manifest.check(name).map(|check| check.required);
+        required.or(budget.map(|budget| budget.required)).unwrap_or(true)
+    };
+    if accepted && (spec.build || !spec.must.is_empty() || spec.may.iter().any(decides)) {
+        let what = "an accepted variant fails nothing; key `may`: only what is not required";
+        return Err(Error::slip(file, what));
     }
     if !accepted && spec.must.is_empty() && !spec.build {
         return Err(Error::slip(

@@ -11,8 +11,14 @@ const SKIPPED: &str = "Whoever shares a moment with the last of a page is skippe
                        has to go on after the moment and the id.";
 const ORDER: &str =
     "The order is the moment, then the id, both descending; without the id equal moments come as they like.";
-const TWICE: &str =
-    "OFFSET counts rows, not people: whoever signs up or leaves between two pages shifts all the others.";
+const SHIFTED: &str = "A page goes on after the last listed user's place in the order; a number of rows shifts with everybody \
+                       who comes or goes in between (OFFSET counts rows, not people).";
+const CHANGED: &str = "Users are shown as they are in the table, to the microsecond.";
+const ELSEWHERE: &str = "A page goes on where the one before ended, on every replica: a cursor carries all that it takes to \
+                         find that place.";
+
+/// More pages than any region of a small table has.
+const PAGES_MAX: usize = 200;
 
 const LONG: &str = "A page holds as many as were asked for, and no more.";
 const OTHERS: &str = "Regions are compared as they are, and only who is active is listed.";
@@ -57,7 +63,7 @@ pub async fn walk(
     let mut listed: Vec<Listed> = Vec::new();
     let mut after = None;
     let mut short = None;
-    for replica in replicas.iter().cycle() {
+    for replica in replicas.iter().cycle().take(PAGES_MAX) {
         let (users, next) = page(replica, region, after, limit).await?;
         let nobody = users.is_empty();
         if let Some(short) = short.filter(|_| !nobody) {
@@ -68,11 +74,12 @@ pub async fn walk(
         listed.extend(users);
         match next {
             Some(cursor) if !nobody => after = Some(cursor),
-            _ => break,
+            _ => return Ok(listed),
         }
         between(&listed).await?;
     }
-    Ok(listed)
+    let observed = format!("{PAGES_MAX} pages of {limit} from `{region}`, and there is still a next one");
+    Err(Failure::new(observed).because(ELSEWHERE))
 }
 
 /// Compares a walk over a table that stood still with everybody who should be on it.
@@ -93,6 +100,16 @@ pub fn same(expected: &[Listed], listed: &[Listed], what: &str) -> Result<(), Fa
         listed.len(),
         expected.len()
     );
+    if listed.len() > got.len() {
+        let observed = format!("{told}; {} of them again", listed.len() - got.len());
+        return Err(Failure::new(observed).because(ELSEWHERE));
+    }
+    let place = |user: &Listed| (user.moment_us, user.id);
+    if let Some(wrong) = listed.windows(2).find(|pair| place(&pair[0]) < place(&pair[1])) {
+        let observed = format!("{what}: user {} came before user {}", wrong[0].id, wrong[1].id);
+        let shown = wrong.iter().map(|user| format!("{user:?}"));
+        return Err(shown.fold(Failure::new(observed).because(ORDER), Failure::evidence));
+    }
     if let Some(first) = missing.first() {
         let tied = expected
             .iter()
@@ -102,32 +119,20 @@ pub fn same(expected: &[Listed], listed: &[Listed], what: &str) -> Result<(), Fa
             missing.len(),
             first.id
         ));
-        return Err(if tied { failure.because(SKIPPED) } else { failure });
-    }
-    if listed.len() > got.len() {
-        return Err(Failure::new(format!(
-            "{told}; {} of them twice",
-            listed.len() - got.len()
-        )));
+        return Err(failure.because(if tied { SKIPPED } else { ELSEWHERE }));
     }
     if got.len() > wanted.len() {
-        return Err(Failure::new(format!(
-            "{told}; {} do not belong there",
-            got.len() - wanted.len()
-        )));
+        let observed = format!("{told}; {} do not belong there", got.len() - wanted.len());
+        return Err(Failure::new(observed).because(OTHERS));
     }
     let (want, have) = (&expected[at], &listed[at]);
-    let failure = Failure::new(format!(
-        "{what}: in place {at} user {} was expected and {} came",
-        want.id, have.id
+    Err(Failure::new(format!(
+        "{what}: user {} is shown otherwise than in the table",
+        want.id
     ))
-    .evidence(format!("expected {want:?}"))
-    .evidence(format!("listed   {have:?}"));
-    Err(if want.id == have.id {
-        failure
-    } else {
-        failure.because(ORDER)
-    })
+    .because(CHANGED)
+    .evidence(format!("in the table {want:?}"))
+    .evidence(format!("listed       {have:?}")))
 }
 
 /// Compares a walk during which others came and went with those who were active from its first page to its last.
@@ -136,7 +141,7 @@ pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), F
     if let Some(twice) = listed.iter().find(|user| !seen.insert(user.id)) {
         let times = listed.iter().filter(|user| user.id == twice.id).count();
         return Err(
-            Failure::new(format!("{what}: user {} was listed {times} times", twice.id)).because(TWICE),
+            Failure::new(format!("{what}: user {} was listed {times} times", twice.id)).because(SHIFTED),
         );
     }
     let missing: Vec<i64> = constant
@@ -149,7 +154,7 @@ pub fn whole(constant: &[Listed], listed: &[Listed], what: &str) -> Result<(), F
             "{what}: {} users were never listed, the first is {first}",
             missing.len()
         );
-        return Err(Failure::new(observed).because(TWICE));
+        return Err(Failure::new(observed).because(SHIFTED));
     }
     Ok(())
 }
