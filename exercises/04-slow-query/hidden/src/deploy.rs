@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use harness::postgres::{Gate, Kind, Rule, Verdict};
-use harness::{Failure, OrObserved, eventually};
+use harness::{Failure, OrObserved, Outcome, eventually};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::crowd::Writer;
@@ -101,9 +101,12 @@ impl Deploy {
     }
 
     /// Lets the statement on that arrived last.
-    pub fn let_on(&mut self) {
-        self.seen = Instant::now();
+    pub async fn let_on(&mut self) -> Outcome {
+        // It tells of itself on its way to the gate.
+        self.gate.until_waiting(1, DEADLINE).await?;
         self.gate.release_one();
+        self.seen = Instant::now();
+        Ok(())
     }
 
     /// Waits for the end, with nothing in the way.

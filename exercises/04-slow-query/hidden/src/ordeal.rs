@@ -119,7 +119,7 @@ async fn escort(
                 crowd.come(stage).await?;
             }
             running = statement;
-            deploy.let_on();
+            deploy.let_on().await?;
             continue;
         }
         cx.note(format!("{step:?}"));
