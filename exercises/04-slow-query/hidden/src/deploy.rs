@@ -9,7 +9,7 @@ use crate::stage::{self, Stage, ours};
 use crate::subject;
 
 /// Liveness only; a deploy on a small table takes milliseconds.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// After so long without anything that can be seen, a statement counts as one that looks again and again, on the server,
 /// whether it may go on. Too early costs nothing: the next writer has to get through all the same.

@@ -12,6 +12,7 @@ const TINY: u32 = 2_000;
 
 /// Liveness only.
 const SMALL_S: u64 = 90;
+const KILLS_S: u64 = 180;
 const GROWN_S: u64 = 300;
 
 #[test]
@@ -65,7 +66,7 @@ fn sign_ups_go_on_during_a_deploy() {
 
 #[test]
 fn a_killed_deploy_can_be_run_again() {
-    check!(Spec::default().deadline_s(SMALL_S), async |cx: &Check| {
+    check!(Spec::default().deadline_s(KILLS_S), async |cx: &Check| {
         let mut stage = Stage::deployed(cx, SMALL).await?;
         let undisturbed = ordeal::price_list(&mut stage).await?;
         stage.restore(SMALL).await?;
