@@ -34,6 +34,16 @@ pub enum Call<'a> {
 }
 
 impl Call<'_> {
+    fn told(&self) -> &'static str {
+        match self {
+            Call::Page { .. } => "a page",
+            Call::Count { .. } => "a count",
+            Call::Address { .. } => "an address",
+            Call::Status { .. } => "one set_status",
+            Call::Bio { .. } => "one set_bio",
+        }
+    }
+
     async fn make(&self, directory: &Directory, n: usize) -> Result<()> {
         match *self {
             Call::Page { region, after } => directory.list_active(region, after.cloned(), 50).await.map(drop),
@@ -101,6 +111,23 @@ impl<'a> Bill<'a> {
             cx.explain(metric, diagnosis::of_plan(call, &plan), [when, plan]);
         }
         Ok(())
+    }
+
+    /// Fails when a call takes more than `limit_blocks` in any of [`EXECUTIONS`], and shows its plan.
+    pub async fn at_most(&mut self, call: Call<'_>, limit_blocks: u64) -> Outcome {
+        let dearest = self.dearest(call, EXECUTIONS, limit_blocks).await?;
+        if dearest.blocks <= limit_blocks {
+            return Ok(());
+        }
+        let plan = plan(self.stage, call, dearest.execution).await?;
+        let observed = format!(
+            "{} blocks for {}, limit {limit_blocks}",
+            dearest.blocks,
+            call.told()
+        );
+        Err(Failure::new(observed)
+            .because(diagnosis::of_plan(call, &plan))
+            .evidence(plan))
     }
 
     /// Records the data statements of the call that sent the most of all that were made.

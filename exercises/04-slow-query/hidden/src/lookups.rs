@@ -12,7 +12,6 @@ use crate::subject::{Cursor, Directory};
 const PAGE_LIMIT: u64 = 200;
 const COUNT_LIMIT: u64 = 500;
 const ADDRESS_LIMIT: u64 = 50;
-const CHANGE_LIMIT: u64 = 200;
 
 /// How deep page 51 of 50 users begins.
 const DEEP: u32 = 2_500;
@@ -48,7 +47,7 @@ pub async fn on_the_grown_table(cx: &Check) -> Outcome {
     )
     .await?;
     let changes = [Call::Status { ids: &ids }, Call::Bio { ids: &ids }];
-    bill.blocks(cx, "change_blocks", &changes, CHANGE_LIMIT).await?;
+    bill.price_list(&changes).await?;
     bill.statements(cx, "call_statements");
     planned_once(cx, &mut stage, &[first_page, page_51]).await
 }

@@ -2,11 +2,15 @@
 
 use harness::{Check, OrObserved, Outcome, ensure};
 
+use crate::bill::{Bill, Call};
 use crate::others::ids;
 use crate::stage::Stage;
 
 /// How many users get a new bio.
 const UPDATES: usize = 500;
+
+/// In blocks: a user is found by one descent of an index, and a new entry goes into each index.
+const CHANGE_LIMIT: u64 = 200;
 
 pub async fn on_the_grown_table(cx: &Check) -> Outcome {
     let mut stage = Stage::grown(cx).await?;
@@ -38,6 +42,11 @@ pub async fn on_the_grown_table(cx: &Check) -> Outcome {
         "What is not in the table when the call returns is lost with the process.",
         "{UPDATES} bios were set, {landed} landed"
     );
+
+    let mut bill = Bill::new(&mut stage, &directory);
+    for call in [Call::Bio { ids: &ids }, Call::Status { ids: &ids }] {
+        bill.at_most(call, CHANGE_LIMIT).await?;
+    }
 
     let entries: u64 = written.iter().map(|write| write.entries).sum();
     cx.measure("index_entries_per_update", entries as f64 / ids.len() as f64);
