@@ -1,7 +1,7 @@
 use harness::{Failure, OrObserved, Outcome};
 use pgwire::Client;
 
-use crate::others;
+use crate::others::{self, REGIONS};
 use crate::stage::{Stage, ours};
 
 /// A sign-up whose transaction stays open: it has written, and has not committed.
@@ -41,7 +41,7 @@ impl Writer {
 /// People who sign up one after the other: the next one comes before the one before has gone.
 #[derive(Default)]
 pub struct Crowd {
-    came: u32,
+    came: usize,
     open: Option<Writer>,
 }
 
@@ -80,7 +80,9 @@ impl Crowd {
     }
 
     async fn one_more(&mut self, stage: &Stage) -> Result<Option<Writer>, Failure> {
+        // Each in another region than the one before: whether those of one region wait for each other is another question.
+        let region = REGIONS[self.came % REGIONS.len()];
         self.came += 1;
-        Writer::open(stage, "eu", &format!("writer{}@example.org", self.came)).await
+        Writer::open(stage, region, &format!("writer{}@example.org", self.came)).await
     }
 }
