@@ -29,9 +29,26 @@ const NOBODYS: [&str; 9] = [
 
 pub async fn match_whole_and_in_any_case(cx: &Check, stage: &mut Stage) -> Outcome {
     let directory = stage.replica(2).await?;
-    let mut rng = cx.rng("capitals");
+    let mut ids = Vec::new();
     for address in SOMEBODYS {
-        let id = stage.sign_up("eu", address).await?;
+        ids.push(stage.sign_up("eu", address).await?);
+    }
+    twins(stage, &directory).await?;
+    for asked in NOBODYS {
+        let found = find(&directory, asked).await?;
+        let because = if asked.contains('\'') {
+            "What is pasted into a statement becomes part of it: bind values, or quote them."
+        } else {
+            "Whole addresses are compared: LIKE and ILIKE read `_`, `%` and `\\` as more than themselves."
+        };
+        ensure!(
+            found.is_none(),
+            because,
+            "`{asked}`, which nobody has, found {found:?}"
+        );
+    }
+    let mut rng = cx.rng("capitals");
+    for (address, id) in SOMEBODYS.into_iter().zip(ids) {
         let mixed = address.chars().map(|c| {
             if rng.bool() {
                 c.to_ascii_uppercase()
@@ -48,20 +65,6 @@ pub async fn match_whole_and_in_any_case(cx: &Check, stage: &mut Stage) -> Outco
                 "`{asked}` found {found:?}; user {id} has `{address}`"
             );
         }
-    }
-    twins(stage, &directory).await?;
-    for asked in NOBODYS {
-        let found = find(&directory, asked).await?;
-        let because = if asked.contains('\'') {
-            "What is pasted into a statement becomes part of it: bind values, or quote them."
-        } else {
-            "Whole addresses are compared: LIKE and ILIKE read `_`, `%` and `\\` as more than themselves."
-        };
-        ensure!(
-            found.is_none(),
-            because,
-            "`{asked}`, which nobody has, found {found:?}"
-        );
     }
     Ok(())
 }

@@ -19,6 +19,18 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
              id."
         }
         Call::Status { .. } | Call::Bio { .. } => "Much more is touched than the user who is changed.",
+        Call::Page { .. } if has("Query Text:") && !has("Limit  (") && !has("Function Scan") => {
+            "Everybody is fetched, and the page is cut out afterwards: LIMIT, and where to go on, belong into the statement."
+        }
+        Call::Page { .. } | Call::Count { .. }
+            if has("Rows Removed by Filter")
+                && !whole_table
+                && !has("Index Cond:")
+                && (has("Sort Key:") || has("Aggregate")) =>
+        {
+            "No index leads to these rows: with sequential scans forbidden the same table is read by way of an index that has \
+             nothing to do with the question."
+        }
         Call::Page { after: Some(_), .. } if !whole_table && filtered_by_or => {
             "An OR is a filter and no place in an index: everything before the cursor is read and thrown away; compare rows, \
              or add a bound that the index can use."
@@ -115,6 +127,17 @@ mod tests {
                 PAGE,
                 "->  Index Scan using i\n  Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 1651",
                 "gives the order",
+            ),
+            (
+                PAGE,
+                "Query Text: SELECT\nSort  (cost=1..2)\n  Sort Key: created_at DESC\n  ->  Bitmap Heap Scan on users",
+                "LIMIT, and where to go on",
+            ),
+            (
+                PAGE,
+                "Limit  (cost=1..2)\n  ->  Sort\n Sort Key: created_at\n  ->  Index Scan using users_pkey on users\n  \
+                 Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 496976",
+                "forbidden",
             ),
             (
                 PAGE,
