@@ -9,7 +9,7 @@ use crate::stage::{Stage, ours};
 use crate::subject::{Cursor, Directory};
 
 /// In blocks, as the manifest has them: what is far above is not measured twelve times.
-const PAGE_LIMIT: u64 = 200;
+const PAGE_LIMIT: u64 = 400;
 const COUNT_LIMIT: u64 = 500;
 const ADDRESS_LIMIT: u64 = 50;
 
