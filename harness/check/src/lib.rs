@@ -4,6 +4,8 @@
 //! - [`Check`]: what a check is given: its seed, its services, where it puts its figures.
 //! - [`Failure`]: what it ends with when the promise is broken.
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
+//! - [`polls`]: how often a future is polled, to tell waiting from spinning.
+//! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`within`]: liveness, "this finishes at all".
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
@@ -13,7 +15,9 @@ pub mod alloc;
 mod channel;
 mod context;
 mod failure;
+pub mod instructions;
 mod panics;
+pub mod polls;
 pub mod postgres;
 pub mod ratio;
 mod runner;
