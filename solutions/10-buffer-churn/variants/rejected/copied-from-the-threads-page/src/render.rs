@@ -1,0 +1,79 @@
+use std::cell::RefCell;
+use std::io;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::pages::Pages;
+use crate::{RenderError, Req, body};
+
+#[derive(Clone, Debug)]
+pub struct RenderCfg {
+    /// How much may be kept for the next documents, in pieces. At least 1.
+    pub max_idle: usize,
+    /// The size up to which a piece is kept, in bytes.
+    pub max_retained: usize,
+    /// What most bodies fit in, in bytes. At most `max_retained`.
+    pub typical: usize,
+}
+
+thread_local! {
+    static PAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Renders documents, for any number of threads and clients at one time.
+pub struct Render {
+    pages: Pages,
+    max_retained: usize,
+}
+
+impl Render {
+    pub fn new(cfg: RenderCfg) -> Render {
+        Render {
+            pages: Pages::new(cfg.max_idle, cfg.max_retained, cfg.typical),
+            max_retained: cfg.max_retained,
+        }
+    }
+
+    /// Renders `req` and gives `sink` the body, in one piece or more; returns the body's length.
+    pub fn render_into(
+        &self,
+        req: &Req,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<usize, RenderError> {
+        let mut page = self.pages.take();
+        body::write(req, &mut *page)?;
+        sink(&page)?;
+        Ok(page.len())
+    }
+
+    /// Renders `req` and sends the body to a client, as fast as the client takes it; returns the body's length.
+    pub async fn respond<W: AsyncWrite + Unpin>(&self, req: &Req, w: &mut W) -> Result<usize, RenderError> {
+        let len = PAGE.with_borrow_mut(|page| {
+            if page.capacity() > self.max_retained {
+                *page = Vec::new();
+            }
+            page.clear();
+            body::write(req, page).map(|()| page.len())
+        })?;
+        let (mut sent, mut piece) = (0, [0; 512]);
+        while sent < len {
+            let now = PAGE.with_borrow(|page| {
+                let rest = page.get(sent..).unwrap_or_default();
+                let now = rest.len().min(piece.len());
+                piece[..now].copy_from_slice(&rest[..now]);
+                now
+            });
+            if now == 0 {
+                break;
+            }
+            w.write_all(&piece[..now]).await?;
+            sent += now;
+        }
+        Ok(sent)
+    }
+
+    /// What is kept for the next documents, in bytes. For the dashboard.
+    pub fn idle_bytes(&self) -> usize {
+        self.pages.idle_bytes()
+    }
+}
