@@ -18,14 +18,19 @@ const LARGE: usize = 64;
 const MEDIUM: usize = 512;
 const SMALL: usize = 10_000;
 
+/// As many tenants share the medium bodies.
+const TENANTS: usize = 128;
+
 /// Threads with sinks, beside the one with clients.
 const SINKS: usize = 4;
 
 pub async fn given_back(cx: &Check) -> Outcome {
     let cfg = settings(cx);
     let docs = Docs {
-        large: traffic::doc(1, 8 * MIB),
-        medium: traffic::doc(2, cfg.max_retained * 3 / 8),
+        large: vec![traffic::doc(1, 8 * MIB)],
+        medium: (0..TENANTS)
+            .map(|n| traffic::doc(100 + n, cfg.max_retained * 3 / 8))
+            .collect(),
         small: traffic::doc(3, SHORTEST + 100),
     };
     let (meeting, peak) = (Meeting::of(SINKS + 2), Meeting::of(SINKS + 1));
@@ -46,8 +51,8 @@ pub async fn given_back(cx: &Check) -> Outcome {
 
 #[derive(Clone)]
 struct Docs {
-    large: Arc<Doc>,
-    medium: Arc<Doc>,
+    large: Vec<Arc<Doc>>,
+    medium: Vec<Arc<Doc>>,
     small: Arc<Doc>,
 }
 
@@ -95,9 +100,9 @@ fn with_sinks(render: &Arc<Render>, docs: &Docs, meeting: &Arc<Meeting>, peak: &
     let (render, docs) = (Arc::clone(render), docs.clone());
     let (meeting, peak) = (Arc::clone(meeting), Arc::clone(peak));
     aside("a thread with a burst in its sink", move || {
-        for doc in [&docs.large, &docs.medium] {
+        for docs in [&docs.large, &docs.medium] {
             let mut met = None;
-            let said = render.render_into(&doc.req, &mut |_| {
+            let said = render.render_into(&docs[0].req, &mut |_| {
                 if met.is_none() {
                     met = Some(peak.wait());
                 }
@@ -133,11 +138,11 @@ fn with_clients(render: &Arc<Render>, docs: &Docs, meeting: &Arc<Meeting>, peak:
 }
 
 /// `count` clients have taken the first bytes of a large body when any is sent the rest; each body is what it must be.
-async fn sent_together(render: &Render, doc: &Arc<Doc>, count: usize, peak: &Meeting) -> Outcome {
+async fn sent_together(render: &Render, docs: &[Arc<Doc>], count: usize, peak: &Meeting) -> Outcome {
     let gate = Gate::new();
     let mut responses: Vec<_> = (0..count)
-        .map(|_| {
-            let gate = Arc::clone(&gate);
+        .map(|n| {
+            let (gate, doc) = (Arc::clone(&gate), &docs[n % docs.len()]);
             Box::pin(async move {
                 let mut client = Client::of(doc, &gate, 100);
                 let said = render.respond(&doc.req, &mut client).await;

@@ -44,5 +44,7 @@ async fn money<W: AsyncWrite + Unpin>(chunk: &mut Chunk<'_, W>, cents: u64) -> R
     let part = (cents % 100) as u8;
     chunk.push(b"\"").await?;
     chunk.number(cents / 100).await?;
-    chunk.push(&[b'.', b'0' + part / 10, b'0' + part % 10, b'"']).await
+    chunk
+        .push(&[b'.', b'0' + part / 10, b'0' + part % 10, b'"'])
+        .await
 }

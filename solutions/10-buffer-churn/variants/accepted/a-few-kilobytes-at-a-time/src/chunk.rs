@@ -43,7 +43,10 @@ impl<'w, W: AsyncWrite + Unpin> Chunk<'w, W> {
     pub(crate) async fn quoted(&mut self, text: &str) -> Result<(), RenderError> {
         self.push(b"\"").await?;
         let mut rest = text.as_bytes();
-        while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+        while let Some(at) = rest
+            .iter()
+            .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
+        {
             self.push(&rest[..at]).await?;
             match rest[at] {
                 b'"' => self.push(br#"\""#).await?,

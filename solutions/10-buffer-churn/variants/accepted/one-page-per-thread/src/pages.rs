@@ -19,7 +19,10 @@ pub(crate) struct Page<'a> {
 
 impl Pages {
     pub(crate) fn new(_max_idle: usize, max_retained: usize, typical: usize) -> Pages {
-        Pages { max_retained, typical }
+        Pages {
+            max_retained,
+            typical,
+        }
     }
 
     pub(crate) fn take(&self) -> Page<'_> {

@@ -1,0 +1,87 @@
+use std::collections::HashMap;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+/// Pages that are not being written to, for the next document: rendering should not go to the allocator each time.
+pub(crate) struct Pages {
+    /// Empty pages of each tenant.
+    idle: Mutex<HashMap<String, Vec<Vec<u8>>>>,
+    max_idle: usize,
+    max_retained: usize,
+    typical: usize,
+}
+
+/// A page of one document. It belongs to the document until its last byte was taken, and goes back when it is dropped,
+/// which is also what `?`, a panic and a dropped future do.
+pub(crate) struct Page<'a> {
+    pages: &'a Pages,
+    tenant: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl Pages {
+    pub(crate) fn new(max_idle: usize, max_retained: usize, typical: usize) -> Pages {
+        Pages {
+            idle: Mutex::default(),
+            max_idle,
+            max_retained,
+            typical,
+        }
+    }
+
+    /// An empty page. Never waits for one: beyond those that are idle there is always the allocator.
+    pub(crate) fn take<'a>(&'a self, tenant: &'a str) -> Page<'a> {
+        let idle = self.idle.lock().unwrap().get_mut(tenant).and_then(Vec::pop);
+        let bytes = idle.unwrap_or_else(|| Vec::with_capacity(self.typical));
+        Page {
+            pages: self,
+            tenant,
+            bytes,
+        }
+    }
+
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle
+            .lock()
+            .unwrap()
+            .values()
+            .flatten()
+            .map(Vec::capacity)
+            .sum()
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        let mut bytes = mem::take(&mut self.bytes);
+        // A length says nothing about what a page holds on to.
+        if bytes.capacity() > self.pages.max_retained {
+            return;
+        }
+        bytes.clear();
+        let mut idle = self.pages.idle.lock().unwrap();
+        if !idle.contains_key(self.tenant) {
+            idle.insert(self.tenant.to_owned(), Vec::new());
+        }
+        if let Some(idle) = idle.get_mut(self.tenant)
+            && idle.len() < self.pages.max_idle
+        {
+            idle.push(bytes);
+        }
+    }
+}
+
+impl Deref for Page<'_> {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Page<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}

@@ -1,0 +1,70 @@
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+/// Blocks that are not being written to, for the next document: rendering should not go to the allocator each time.
+pub(crate) struct Blocks {
+    /// Empty blocks, bounded in number and in size; the lock is held only to put one in or take one out.
+    idle: Mutex<Vec<Vec<u8>>>,
+    max_idle: usize,
+    max_retained: usize,
+    typical: usize,
+}
+
+/// A page of one document. It belongs to the document until its last byte was taken, and goes back when it is dropped,
+/// which is also what `?`, a panic and a dropped future do.
+pub(crate) struct Block<'a> {
+    blocks: &'a Blocks,
+    bytes: Vec<u8>,
+}
+
+impl Blocks {
+    pub(crate) fn new(max_idle: usize, max_retained: usize, typical: usize) -> Blocks {
+        Blocks {
+            idle: Mutex::new(Vec::with_capacity(max_idle)),
+            max_idle,
+            max_retained,
+            typical,
+        }
+    }
+
+    /// An empty page. Never waits for one: beyond those that are idle there is always the allocator.
+    pub(crate) fn take(&self) -> Block<'_> {
+        let idle = self.idle.lock().unwrap().pop();
+        let bytes = idle.unwrap_or_else(|| Vec::with_capacity(self.typical));
+        Block { blocks: self, bytes }
+    }
+
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle.lock().unwrap().iter().map(Vec::capacity).sum()
+    }
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        let mut bytes = mem::take(&mut self.bytes);
+        // A length says nothing about what a page holds on to.
+        if bytes.capacity() > self.blocks.max_retained {
+            return;
+        }
+        bytes.clear();
+        let mut idle = self.blocks.idle.lock().unwrap();
+        if idle.len() < self.blocks.max_idle {
+            idle.push(bytes);
+        }
+    }
+}
+
+impl Deref for Block<'_> {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Block<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}

@@ -1,0 +1,59 @@
+use std::io::{self, Cursor};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::blocks::Blocks;
+use crate::pages::Pages;
+use crate::{RenderError, Req, body};
+
+#[derive(Clone, Debug)]
+pub struct RenderCfg {
+    /// How much may be kept for the next documents, in pieces. At least 1.
+    pub max_idle: usize,
+    /// The size up to which a piece is kept, in bytes.
+    pub max_retained: usize,
+    /// What most bodies fit in, in bytes. At most `max_retained`.
+    pub typical: usize,
+}
+
+/// Renders documents, for any number of threads and clients at one time.
+pub struct Render {
+    pages: Pages,
+    blocks: Blocks,
+}
+
+impl Render {
+    pub fn new(cfg: RenderCfg) -> Render {
+        Render {
+            pages: Pages::new(cfg.max_idle, cfg.typical),
+            blocks: Blocks::new(cfg.max_idle, cfg.max_retained, cfg.typical),
+        }
+    }
+
+    /// Renders `req` and gives `sink` the body, in one piece or more; returns the body's length.
+    pub fn render_into(
+        &self,
+        req: &Req,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<usize, RenderError> {
+        let mut page = self.pages.take();
+        body::write(req, &mut Cursor::new(&mut page))?;
+        sink(&page)?;
+        let len = page.len();
+        self.pages.give_back(page);
+        Ok(len)
+    }
+
+    /// Renders `req` and sends the body to a client, as fast as the client takes it; returns the body's length.
+    pub async fn respond<W: AsyncWrite + Unpin>(&self, req: &Req, w: &mut W) -> Result<usize, RenderError> {
+        let mut block = self.blocks.take();
+        body::write(req, &mut *block)?;
+        w.write_all(&block).await?;
+        Ok(block.len())
+    }
+
+    /// What is kept for the next documents, in bytes. For the dashboard.
+    pub fn idle_bytes(&self) -> usize {
+        self.pages.idle_bytes() + self.blocks.idle_bytes()
+    }
+}
