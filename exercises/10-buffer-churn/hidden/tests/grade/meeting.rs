@@ -1,16 +1,13 @@
-//! Threads that wait for each other, and for which somebody waits with a limit.
+//! Threads that wait for each other, until it is known that nobody comes any more.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use harness::{Failure, Outcome};
 
 use crate::standstill;
-
-/// Liveness, where a standstill cannot be seen: everything below takes well under a second on a quiet machine.
-pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub const WAITS: &str = "Backpressure in the wrong place: rendering now waits until somebody else's body was taken. A pool \
                          is a cache: when it is empty, allocate.";
@@ -21,44 +18,37 @@ const BORROWED: &str = "Memory that belongs to the thread was still borrowed whi
 const POISONED: &str = "A lock was held while a caller's code ran, and it panicked: every later document finds the lock \
                         poisoned.";
 
-/// A barrier that gives up: a subject that blocks is found out, not waited for. Waiting allocates nothing.
+/// A barrier that gives up when nobody moves any more: a subject that blocks is found out, however long a slow machine
+/// takes. Waiting allocates nothing.
 pub struct Meeting {
     size: usize,
     /// Those who have come since the start.
-    come: Mutex<usize>,
-    all: Condvar,
+    come: AtomicUsize,
 }
 
 impl Meeting {
     pub fn of(size: usize) -> Arc<Meeting> {
         Arc::new(Meeting {
             size,
-            come: Mutex::new(0),
-            all: Condvar::new(),
+            come: AtomicUsize::new(0),
         })
     }
 
     /// Waits until everybody has come, again each time.
     pub fn wait(&self) -> Outcome {
-        let lock = |_| Failure::new("another thread of the check panicked");
-        let mut come = self.come.lock().map_err(lock)?;
-        let full = (*come / self.size + 1) * self.size;
-        *come += 1;
-        self.all.notify_all();
-        let (come, _) = self
-            .all
-            .wait_timeout_while(come, PATIENCE, |come| *come < full)
-            .map_err(|_| Failure::new("another thread of the check panicked"))?;
-        if *come >= full {
-            return Ok(());
-        }
-        let (here, size) = (*come % self.size, self.size);
-        Err(Failure::new(format!(
-            "only {here} of {size} were at work at the same time; the others did not come within {PATIENCE:?}"
-        ))
-        .because(WAITS))
+        let before = self.come.fetch_add(1, SeqCst);
+        let full = (before / self.size + 1) * self.size;
+        standstill::ring();
+        let all_here = || (self.come.load(SeqCst) >= full).then_some(());
+        standstill::until(all_here).map_err(|why| {
+            let here = self.size - full.saturating_sub(self.come.load(SeqCst));
+            let size = self.size;
+            Failure::new(format!("only {here} of {size} {NEVER_CAME}; {why}")).because(WAITS)
+        })
     }
 }
+
+const NEVER_CAME: &str = "were at work at the same time, and the others never came";
 
 /// Work on a thread of its own.
 pub struct Aside<T> {
@@ -90,16 +80,16 @@ impl<T> Aside<T> {
     /// What the work came to; `because` is what it means when it does not end.
     pub fn join(self, because: &str) -> Result<T, Failure> {
         let ended = || self.result.lock().ok().and_then(|mut result| result.take());
-        standstill::until(PATIENCE + Duration::from_secs(5), ended).unwrap_or_else(|why| {
+        standstill::until(ended).unwrap_or_else(|why| {
             Err(Failure::new(format!("{} did not end; {why}", self.what)).because(because))
         })
     }
 }
 
-/// Joins a crew; a failure that says more than "the others did not come" is preferred.
+/// Joins a crew; a failure that says more than that others never came is preferred.
 pub fn join_all<T>(crew: Vec<Aside<T>>, because: &str) -> Result<Vec<T>, Failure> {
     let ended: Vec<Result<T, Failure>> = crew.into_iter().map(|one| one.join(because)).collect();
-    let dull = |failure: &Failure| failure.to_string().contains("did not come within");
+    let dull = |failure: &Failure| failure.to_string().contains(NEVER_CAME);
     let telling = ended
         .iter()
         .filter_map(|one| one.as_ref().err())

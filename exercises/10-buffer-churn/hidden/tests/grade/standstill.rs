@@ -16,6 +16,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// For how long nobody may have moved. Nothing that is graded waits for a clock.
 const STILL: Duration = Duration::from_secs(3);
 
+/// What is waited for at most where a standstill cannot be seen: a spinning thread, another system. Liveness only.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Whether nobody moves, as of the last look.
 static STANDSTILL: Mutex<bool> = Mutex::new(false);
 
@@ -56,7 +59,7 @@ pub fn ring() {
 }
 
 /// Asks after each [`ring`] until the answer is `Some`; `Err` says why it is not waited for any longer. Allocates nothing.
-pub fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Result<T, &'static str> {
+pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Result<T, &'static str> {
     let begun = Instant::now();
     let mut still = STANDSTILL.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -66,7 +69,7 @@ pub fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Resul
         if *still {
             return Err("every thread of the process sleeps, and nobody wakes another");
         }
-        let Some(left) = patience.checked_sub(begun.elapsed()) else {
+        let Some(left) = PATIENCE.checked_sub(begun.elapsed()) else {
             return Err("it was waited for long enough");
         };
         (still, _) = BELL

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use buffer_churn_hidden::subject::Render;
@@ -13,7 +13,8 @@ use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
 
 use crate::cost::{self, Cost, counted, renderer, settings};
-use crate::meeting::{Aside, Meeting, PATIENCE, WAITS, aside, join_all};
+use crate::meeting::{Aside, Meeting, WAITS, aside, join_all};
+use crate::standstill;
 use crate::tray::{Tray, rendered, sent};
 
 const THREADS: usize = 4;
@@ -138,53 +139,38 @@ fn told(cost: Cost, len: usize) -> String {
 /// rendered.
 struct Relay {
     window: u64,
-    state: Mutex<Overlap>,
-    begun: Condvar,
-}
-
-#[derive(Default)]
-struct Overlap {
     /// Documents that were handed out.
-    taken: u64,
+    taken: AtomicU64,
     /// Responses whose clients have taken their first bytes.
-    begun: u64,
+    begun: AtomicU64,
 }
 
 impl Relay {
     fn of(window: usize) -> Arc<Relay> {
         Arc::new(Relay {
             window: window as u64,
-            state: Mutex::default(),
-            begun: Condvar::new(),
+            taken: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
         })
     }
 
     /// The number of the next document of window `window`, while there is one.
     fn next(&self, window: u64) -> Option<u64> {
-        let mut state = self.state.lock().ok()?;
-        let more = state.taken < (window + 1) * self.window;
-        state.taken += u64::from(more);
-        more.then(|| state.taken - 1)
+        let more = |taken| (taken < (window + 1) * self.window).then_some(taken + 1);
+        self.taken.fetch_update(SeqCst, SeqCst, more).ok()
     }
 
     /// One more has begun. Waits for the one after it, unless it is the last of a window.
     fn begin(&self) -> Outcome {
-        let lost = || Failure::new("another thread of the check panicked");
-        let mut state = self.state.lock().map_err(|_| lost())?;
-        state.begun += 1;
-        let mine = state.begun;
-        self.begun.notify_all();
+        let mine = self.begun.fetch_add(1, SeqCst) + 1;
+        standstill::ring();
         if mine.is_multiple_of(self.window) {
             return Ok(());
         }
-        let waited = self
-            .begun
-            .wait_timeout_while(state, PATIENCE, |state| state.begun <= mine);
-        let waited = waited.map_err(|_| lost())?.1;
-        if waited.timed_out() {
-            return Err(Failure::new("no other response has begun while one was on its way").because(WAITS));
-        }
-        Ok(())
+        let another = || (self.begun.load(SeqCst) > mine).then_some(());
+        standstill::until(another).map_err(|why| {
+            Failure::new(format!("no other response began while one was on its way; {why}")).because(WAITS)
+        })
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use buffer_churn_hidden::subject::{Render, RenderError};
 use buffer_churn_hidden::traffic::{Doc, mark};
 use harness::{Failure, Outcome};
 use tokio::io::AsyncWrite;
+
+use crate::standstill;
 
 const HEAD: &str =
     "The next response starts with the previous tenant's bytes: memory that is used again is emptied first.";
@@ -179,9 +180,7 @@ pub async fn sent(render: &Render, doc: &Arc<Doc>, tray: &mut Tray) -> Outcome {
 #[derive(Default)]
 pub struct Gate {
     open: AtomicBool,
-    reached: Mutex<usize>,
-    /// Rings when `reached` has changed.
-    one_more: Condvar,
+    reached: AtomicUsize,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -192,25 +191,17 @@ impl Gate {
 
     /// Clients that have taken their first bytes and wait.
     pub fn reached(&self) -> usize {
-        self.reached.lock().map_or(0, |reached| *reached)
+        self.reached.load(SeqCst)
     }
 
-    /// Blocks until `clients` wait, or for no longer than `patience`; how many there are then.
-    pub fn until(&self, clients: usize, patience: Duration) -> usize {
-        let Ok(reached) = self.reached.lock() else {
-            return 0;
-        };
-        let waited = self
-            .one_more
-            .wait_timeout_while(reached, patience, |reached| *reached < clients);
-        waited.map_or(0, |(reached, _)| *reached)
+    /// Blocks until `clients` wait, or nobody moves any more; says why then.
+    pub fn until(&self, clients: usize) -> Result<(), &'static str> {
+        standstill::until(|| (self.reached() >= clients).then_some(()))
     }
 
     fn reach(&self) {
-        if let Ok(mut reached) = self.reached.lock() {
-            *reached += 1;
-        }
-        self.one_more.notify_all();
+        self.reached.fetch_add(1, SeqCst);
+        standstill::ring();
     }
 
     pub fn open(&self) {
