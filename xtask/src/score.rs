@@ -134,6 +134,7 @@ mod tests {
             broken: BrokenBudget {
                 verdict: Verdict::Fail,
                 value: broken,
+                within: None,
             },
             required: true,
         }
