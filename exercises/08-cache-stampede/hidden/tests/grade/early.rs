@@ -1,0 +1,292 @@
+//! Renewal before the expiry.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_stampede_hidden::desk::{Desk, SOON};
+use cache_stampede_hidden::env::{ALWAYS, NEVER, Real, Virtual};
+use cache_stampede_hidden::subject::{CacheCfg, PriceCache, should_refresh_early};
+use cache_stampede_hidden::traffic::{Call, Herd, price};
+use harness::{Check, Failure, Outcome, ensure, eventually, within};
+
+const K: &str = "hot";
+
+/// Remaining and delta in milliseconds, beta, u, and what follows.
+const TABLE: &[(u64, u64, f64, f64, bool)] = &[
+    // -ln(0.5) is 0.693, -log10(0.5) is 0.301.
+    (690, 1_000, 1.0, 0.5, true),
+    (696, 1_000, 1.0, 0.5, false),
+    (1_380, 1_000, 2.0, 0.5, true),
+    (1_390, 1_000, 2.0, 0.5, false),
+    (345, 1_000, 0.5, 0.5, true),
+    (350, 1_000, 0.5, 0.5, false),
+    // Loads of less than a second, and of some odd length.
+    (69, 100, 1.0, 0.5, true),
+    (70, 100, 1.0, 0.5, false),
+    (2, 3, 1.0, 0.5, true),
+    (3, 3, 1.0, 0.5, false),
+    (1_038, 1_500, 1.0, 0.5, true),
+    (1_041, 1_500, 1.0, 0.5, false),
+    // The ends of the dice.
+    (60_000, 1_000, 1.0, 0.0, true),
+    (60_000, 1, 1.0, 0.0, true),
+    (600_000, 1_000, 1.0, 1e-300, true),
+    (700_000, 1_000, 1.0, 1e-300, false),
+    (2_300, 1_000, 1.0, 0.1, true),
+    (2_306, 1_000, 1.0, 0.1, false),
+    (105, 1_000, 1.0, 0.9, true),
+    (106, 1_000, 1.0, 0.9, false),
+    (1, 1_000, 1.0, 0.999_999, false),
+    // What has expired is due, whatever the rest.
+    (0, 1_000, 1.0, 0.5, true),
+    (0, 1_000, 1.0, 0.999_999, true),
+    (0, 0, 1.0, 0.5, true),
+    (0, 1_000, 0.0, 0.5, true),
+    (0, 0, 1.0, 0.0, true),
+    // No delta, no need to be early.
+    (1, 0, 1.0, 0.5, false),
+    (1, 0, 1.0, 1e-300, false),
+    (1_000, 1_000, 0.0, 1e-300, false),
+];
+
+pub async fn formula(_cx: &Check) -> Outcome {
+    let wrong: Vec<String> = TABLE
+        .iter()
+        .filter(|&&(remaining, delta, beta, u, expected)| early(remaining, delta, beta, u) != expected)
+        .map(|(remaining, delta, beta, u, expected)| {
+            format!("remaining {remaining} ms, δ {delta} ms, β {beta}, u {u}: should be {expected}")
+        })
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let short = TABLE.iter().all(|&(remaining, delta, beta, u, expected)| {
+        delta % 1000 != 0 || early(remaining, delta, beta, u) == expected
+    });
+    let decades = early(300, 1_000, 1.0, 0.5) && !early(600, 1_000, 1.0, 0.5);
+    let because = match () {
+        () if short => "A load that takes less than a second counts as taking none: the formula is about fractions of a second.",
+        () if decades => "The logarithm is the natural one: with another base the renewal comes too late to be early.",
+        () => "The formula says `-δβ·ln(u) ≥ remaining`: a logarithm of something below one is negative.",
+    };
+    let failure = Failure::new(format!("{} of {} values are wrong", wrong.len(), TABLE.len())).because(because);
+    Err(wrong.into_iter().take(4).fold(failure, Failure::evidence))
+}
+
+fn early(remaining_ms: u64, delta_ms: u64, beta: f64, u: f64) -> bool {
+    let [remaining, delta] = [remaining_ms, delta_ms].map(Duration::from_millis);
+    should_refresh_early(remaining, delta, beta, u)
+}
+
+pub async fn before_expiry(cx: &Check) -> Outcome {
+    let ttl = Duration::from_millis(cx.draw("ttl in milliseconds", &[3_000, 3_500, 4_000]));
+    let desk = Desk::default();
+    let env = Real::with(NEVER);
+    let cfg = CacheCfg {
+        ttl,
+        ..CacheCfg::default()
+    };
+    let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
+    // A load that takes its time, so that there is something to be early for.
+    desk.hold(K);
+    let first = Call::make(&cache, K);
+    desk.until_loads(K, 1).await?;
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    desk.release(K);
+    let _ = within(SOON, "the first price", first.answer()).await?;
+    desk.until_idle(K).await?;
+    let old = desk.price(K);
+
+    desk.hold(K);
+    let new = desk.revise(K);
+    env.show(ALWAYS);
+    let mut waiting = Vec::new();
+    while desk.loads(K) == 1 && begun.elapsed() < 2 * ttl {
+        let mut call = Call::make(&cache, K);
+        within(SOON, "a caller's turn to ask", call.until_asked()).await?;
+        waiting.push(call);
+        waiting.retain(|call| !call.is_answered());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let expiry = begun + ttl;
+    let renewed = desk.page(K).begun.get(1).copied();
+    ensure!(
+        renewed.is_some_and(|renewed| renewed < expiry),
+        "Nothing renews a price before it expires, however often it is asked for: at its expiry everybody waits for the load.",
+        "{}",
+        match renewed {
+            Some(renewed) => format!("the next load came {:?} after the last one, ttl {ttl:?}", renewed - begun),
+            None => format!("no load within {:?}, ttl {ttl:?}", 2 * ttl),
+        }
+    );
+    meanwhile(&desk, &cache, waiting, expiry, &old).await?;
+    env.show(NEVER);
+    desk.release(K);
+    desk.until_idle(K).await?;
+    let kept = eventually(SOON, "the renewed price", async || {
+        (price(&cache, K).await.ok()? == new).then_some(())
+    });
+    kept.await
+        .map_err(|failure| failure.because("What the renewal loaded was not kept."))
+}
+
+/// A renewal is under way, and the price is still fresh.
+async fn meanwhile(desk: &Desk, cache: &Arc<PriceCache>, asked: Vec<Call>, expiry: Instant, old: &[u8]) -> Outcome {
+    let mut herd = Herd::of(60, cache, K);
+    herd.until_asked().await?;
+    herd.calls.extend(asked);
+    let in_time = |call: &Call| call.asked_at().is_some_and(|at| at + Duration::from_millis(100) < expiry);
+    let answered = eventually(SOON, "an answer for those who do not renew", async || {
+        // The one that volunteered may wait for its load.
+        (herd.calls.iter().filter(|call| in_time(call) && !call.is_answered()).count() <= 1).then_some(())
+    })
+    .await;
+    let loads = desk.loads(K) - 1;
+    ensure!(
+        loads == 1,
+        "Others volunteer while a renewal is under way: a renewal has to be the only load of its key, as any other.",
+        "{loads} loads at once, where one renewal was enough"
+    );
+    let wait = herd.calls.iter().filter(|call| in_time(call) && !call.is_answered()).count();
+    answered.map_err(|_| {
+        Failure::new(format!("{wait} callers wait for a renewal although the price they have is fresh"))
+            .because("A renewal is early so that nobody has to wait for it: the price that is there is good until it expires.")
+    })?;
+    let mut answers = 0;
+    for call in herd.calls {
+        if call.is_answered()
+            && in_time(&call)
+            && let Ok(answer) = call.answer().await
+        {
+            answers += 1;
+            ensure!(
+                answer.as_ref().is_ok_and(|got| got == old),
+                "While a renewal is under way the price that is there is served.",
+                "a caller got {answer:?} while the renewal was held"
+            );
+        }
+    }
+    if answers < 10 {
+        return Err(Failure::inconclusive(format!(
+            "the machine was too slow to ask often enough before the expiry: {answers} answers"
+        )));
+    }
+    Ok(())
+}
+
+const TTL: Duration = Duration::from_secs(60);
+const DELTA: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(50);
+const CYCLES: u32 = 25;
+
+pub async fn over_many_cycles(cx: &Check) -> Outcome {
+    let env = Virtual::seeded(cx.rng("dice"));
+    let desk = Desk::default();
+    let cfg = CacheCfg {
+        ttl: TTL,
+        ..CacheCfg::default()
+    };
+    let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
+    // Whether the subject goes by the clock that it is given.
+    price(&cache, "clock").await?;
+    env.advance(TTL + TICK);
+    price(&cache, "clock").await?;
+    if desk.loads("clock") < 2 {
+        cx.note("the cache keeps a clock of its own, so this ran in real time");
+        return in_real_time(cx).await;
+    }
+    let (mut calls, mut waits) = (Vec::new(), 0_usize);
+    let ticks = TTL.as_millis() as u32 / TICK.as_millis() as u32 * CYCLES;
+    let mut under_way: Option<u32> = None;
+    desk.hold(K);
+    for tick in 0..ticks {
+        env.advance(TICK);
+        match under_way {
+            Some(since) if (tick - since) * TICK >= DELTA => {
+                desk.release(K);
+                busy_until(|| desk.page(K).under_way() == 0).await;
+                desk.hold(K);
+                under_way = None;
+            }
+            None if desk.page(K).under_way() > 0 => under_way = Some(tick),
+            _ => {}
+        }
+        calls.push(Call::make(&cache, K));
+        busy_until(|| calls.last().is_some_and(|call| call.asked_at().is_some())).await;
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        if calls.last().is_some_and(|call| !call.is_answered()) {
+            busy_until(|| calls.last().is_some_and(Call::is_answered)).await;
+            waits += usize::from(calls.last().is_some_and(|call| !call.is_answered()));
+        }
+        calls.retain(|call| !call.is_answered());
+    }
+    desk.release(K);
+    let page = desk.page(K);
+    cx.note(format!(
+        "{} gets over {CYCLES} lives of {TTL:?} of one key whose load takes {DELTA:?}: {} loads, {waits} gets that waited",
+        ticks,
+        page.loads()
+    ));
+    judge(page.overlap_peak, page.loads(), CYCLES as usize)?;
+    // The first load has its callers wait for a second. Later, whoever volunteers may wait for its own load.
+    let first = (DELTA.as_millis() / TICK.as_millis()) as usize + 3;
+    ensure!(
+        waits <= first + page.loads(),
+        "At its expiry nothing had renewed the price: everybody waits for the load.",
+        "{waits} gets had to wait for {} loads, where only the first load and those who volunteer have reason to",
+        page.loads()
+    );
+    Ok(())
+}
+
+/// Fewer lives, and a wider margin.
+async fn in_real_time(cx: &Check) -> Outcome {
+    let env = Real::with(NEVER);
+    let desk = Desk::default();
+    let ttl = Duration::from_millis(1_500);
+    let cfg = CacheCfg {
+        ttl,
+        ..CacheCfg::default()
+    };
+    let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
+    let mut dice = cx.rng("dice in real time");
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * ttl {
+        env.show(dice.f64().max(1e-9));
+        price(&cache, K).await?;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    let page = desk.page(K);
+    judge(page.overlap_peak, page.loads(), 3)
+}
+
+fn judge(overlap_peak: usize, loads: usize, lives: usize) -> Outcome {
+    ensure!(
+        overlap_peak <= 1,
+        "Others volunteer while a renewal is under way: a renewal has to be the only load of its key, as any other.",
+        "{overlap_peak} loads of one key at once"
+    );
+    ensure!(
+        loads <= 3 * lives,
+        "Renewing early does not mean renewing all the time: the likelihood is to grow as the expiry comes near.",
+        "{loads} loads in the time of {lives} lives"
+    );
+    ensure!(
+        loads + 1 >= lives,
+        "You traded load for stale prices: a price that has expired is not served, and no setting makes it live longer.",
+        "{loads} loads in the time of {lives} lives"
+    );
+    Ok(())
+}
+
+async fn busy_until(fulfilled: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if fulfilled() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
