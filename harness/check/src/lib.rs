@@ -16,10 +16,12 @@ mod failure;
 mod panics;
 pub mod postgres;
 pub mod ratio;
+pub mod redis;
 mod runner;
 mod spec;
 mod standalone;
 pub mod sweep;
+pub mod tap;
 pub mod tasks;
 mod wait;
 

@@ -9,7 +9,6 @@
 
 mod counts;
 mod fixture;
-mod gate;
 pub mod plan;
 mod rule;
 mod session;
@@ -22,9 +21,10 @@ mod tap;
 mod wal;
 mod wire;
 
+pub use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
 pub use counts::{Counts, Statement};
 pub use fixture::Postgres;
-pub use rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
+pub use rule::{Kind, Pg, Reply, Request, Rule};
 pub use stats::{StatementStat, StatementStats};
-pub use tap::{LinkGuard, PgTap};
+pub use tap::PgTap;
 pub use wal::{IndexWrite, IndexWrites};

@@ -1,18 +1,6 @@
-//! Faults as rules: what a tap does with a message before passing it on.
-//!
-//! A rule is asked about every message of a client, or about every answer of the server, and decides by a [`Verdict`].
-//! Rules are asked in the order they were installed; the first that does not let the message pass decides, and when it
-//! lets go of it the later ones are asked. A rule lives as long as its [`RuleGuard`]. Messages of one connection never
-//! overtake each other.
+//! PostgreSQL's messages as rules see them.
 
-use super::gate::{Fate, Gated};
-use crate::Failure;
-use crate::sweep::Points;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
-use tokio::sync::oneshot;
+use crate::tap::{self, Protocol, Verdict};
 
 /// What kind of message a client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,61 +50,27 @@ pub struct Reply<'a> {
     pub begins_trip: bool,
 }
 
-/// What is to become of a message.
-#[derive(Debug, Clone)]
-pub enum Verdict {
-    Pass,
-    /// Wait at the rule's gate. An answer waits there once the server has said all that belongs to its round trip, so
-    /// what is waiting has been done. Whatever comes after it on the same connection waits behind it.
-    Hold,
-    Delay(Duration),
-    /// Break the connection. The client's side is closed at once; the server reads what was passed on, then the end.
-    /// An answer is lost ([`When::Before`]) only after the server has said all of it.
-    Cut(When),
-    /// Nothing passes on this connection any more, and nobody is told.
-    Silence,
-    /// A place at which a sweep may disturb the run.
-    Point(Points, String),
-}
+/// PostgreSQL, as its taps' rules see it.
+#[derive(Debug)]
+pub enum Pg {}
 
-/// On which side of a message a connection breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// The message is lost.
-    Before,
-    /// The message arrives.
-    After,
+impl Protocol for Pg {
+    type Request<'a> = Request<'a>;
+    type Reply<'a> = Reply<'a>;
 }
-
-type OnRequest = dyn Fn(&Request<'_>) -> Verdict + Send + Sync;
-type OnReply = dyn Fn(&Reply<'_>) -> Verdict + Send + Sync;
 
 /// Decides about messages. Called on the tap's thread: it must not block, nor call the tap.
-pub struct Rule(Ask);
-
-enum Ask {
-    Request(Box<OnRequest>),
-    Reply(Box<OnReply>),
-}
+pub type Rule = tap::Rule<Pg>;
 
 impl Rule {
     /// A rule that is asked about each message of a client when it has arrived.
     pub fn on_request(decide: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule(Ask::Request(Box::new(decide)))
+        Rule::asked_about_requests(Box::new(decide))
     }
 
     /// A rule that is asked about each answer when the first of it has arrived.
     pub fn on_reply(decide: impl Fn(&Reply<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule(Ask::Reply(Box::new(decide)))
-    }
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Ask::Request(_) => "Rule::on_request(…)",
-            Ask::Reply(_) => "Rule::on_reply(…)",
-        })
+        Rule::asked_about_replies(Box::new(decide))
     }
 }
 
@@ -178,171 +132,12 @@ impl Kind {
     }
 }
 
-/// Keeps a rule in force, and opens its gate. Dropping it removes the rule and lets go of whatever it holds.
-#[must_use = "dropping it removes the rule"]
-#[derive(Debug)]
-pub struct RuleGuard {
-    rules: Weak<Rules>,
-    id: u64,
-    gate: Arc<Gated>,
-}
-
-/// The guard of a rule that holds messages.
-pub type Gate = RuleGuard;
-
-impl RuleGuard {
-    /// How many messages this rule did not simply let pass, so far.
-    pub fn matched(&self) -> usize {
-        self.gate.matched()
-    }
-
-    /// How many messages wait at this rule's gate now.
-    pub fn waiting(&self) -> usize {
-        self.gate.waiting()
-    }
-
-    /// Waits until this rule has decided about `n` messages since it was installed.
-    pub async fn until_matched(&self, n: usize, deadline: Duration) -> Result<(), Failure> {
-        self.gate
-            .until("messages reached the rule", n, deadline, Gated::matched)
-            .await
-    }
-
-    /// Waits until at least `n` messages wait at the gate at one time.
-    pub async fn until_waiting(&self, n: usize, deadline: Duration) -> Result<(), Failure> {
-        self.gate
-            .until("messages waited at the gate", n, deadline, Gated::waiting)
-            .await
-    }
-
-    /// Lets the message that has waited longest pass; `false` when none waits.
-    pub fn release_one(&self) -> bool {
-        self.gate.release_one()
-    }
-
-    /// Lets every waiting message pass, and every later one.
-    pub fn open(&self) {
-        self.gate.open();
-    }
-}
-
-impl Drop for RuleGuard {
-    fn drop(&mut self) {
-        if let Some(rules) = self.rules.upgrade() {
-            rules.remove(self.id);
-        }
-        self.gate.open();
-    }
-}
-
-/// The rules of one tap.
-#[derive(Debug, Default)]
-pub(super) struct Rules {
-    list: RwLock<Arc<[Entry]>>,
-    last: AtomicU64,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    id: u64,
-    rule: Arc<Rule>,
-    gate: Arc<Gated>,
-}
-
-/// What the rules decided; `rule` is where to go on asking afterwards.
-#[derive(Debug)]
-pub(super) enum Decision {
-    Pass,
-    Wait { rule: u64, place: Place },
-    Delay { rule: u64, for_: Duration },
-    Cut(When),
-    Silence,
-}
-
-/// Where a message waits.
-#[derive(Debug)]
-pub(super) enum Place {
-    Gate(Arc<Gated>),
-    Point(Points, String),
-}
-
-impl Place {
-    /// Takes a place in the queue; `None` when there is nothing to wait for.
-    pub fn enter(self) -> Option<oneshot::Receiver<Fate>> {
-        match self {
-            Place::Gate(gate) => gate.enter(),
-            Place::Point(points, label) => points.visit(label),
-        }
-    }
-}
-
-impl Rules {
-    pub fn install(self: &Arc<Rules>, rule: Rule) -> RuleGuard {
-        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let gate = Arc::new(Gated::default());
-        let entry = Entry {
-            id,
-            rule: Arc::new(rule),
-            gate: gate.clone(),
-        };
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        *list = list.iter().cloned().chain([entry]).collect();
-        RuleGuard {
-            rules: Arc::downgrade(self),
-            id,
-            gate,
-        }
-    }
-
-    fn remove(&self, id: u64) {
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        *list = list.iter().filter(|entry| entry.id != id).cloned().collect();
-    }
-
-    /// Asks the rules that came after `asked`.
-    pub fn request(&self, request: &Request<'_>, asked: u64) -> Decision {
-        self.decide(asked, |rule| match &rule.0 {
-            Ask::Request(decide) => decide(request),
-            Ask::Reply(_) => Verdict::Pass,
-        })
-    }
-
-    /// Asks the rules that came after `asked`.
-    pub fn reply(&self, reply: &Reply<'_>, asked: u64) -> Decision {
-        self.decide(asked, |rule| match &rule.0 {
-            Ask::Reply(decide) => decide(reply),
-            Ask::Request(_) => Verdict::Pass,
-        })
-    }
-
-    fn decide(&self, asked: u64, ask: impl Fn(&Rule) -> Verdict) -> Decision {
-        // A copy, so that a rule's closure runs without the lock.
-        let list = self.list.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for Entry { id, rule, gate } in list.iter().filter(|entry| entry.id > asked) {
-            let decision = match ask(rule) {
-                Verdict::Pass => continue,
-                Verdict::Hold => Decision::Wait {
-                    rule: *id,
-                    place: Place::Gate(gate.clone()),
-                },
-                Verdict::Point(points, label) => Decision::Wait {
-                    rule: *id,
-                    place: Place::Point(points, label),
-                },
-                Verdict::Delay(for_) => Decision::Delay { rule: *id, for_ },
-                Verdict::Cut(when) => Decision::Cut(when),
-                Verdict::Silence => Decision::Silence,
-            };
-            gate.match_one();
-            return decision;
-        }
-        Decision::Pass
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tap::{Decision, Rules};
+    use std::sync::Arc;
+    use std::time::Duration;
 
     fn request(sql: &str) -> Request<'_> {
         Request {
@@ -356,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_does_not_pass_decides_and_later_ones_are_asked_after_it() {
-        let rules = Arc::new(Rules::default());
+        let rules = Arc::new(Rules::<Pg>::default());
         let delay = rules.install(Rule::on_request(|r| {
             if r.runs("insert") {
                 Verdict::Delay(Duration::from_millis(1))

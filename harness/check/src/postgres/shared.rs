@@ -1,7 +1,8 @@
 //! What the connections of one tap share: counts, the log of statements, the link's state, who is connected.
 
 use super::counts::{Counts, Statement};
-use super::rule::Rules;
+use super::rule::Pg;
+use crate::tap::{Link, LinkState, Rules};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,10 +11,10 @@ use tokio::sync::{Notify, watch};
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub rules: Arc<Rules>,
+    pub rules: Arc<Rules<Pg>>,
     books: Mutex<Books>,
     pub changed: Notify,
-    pub link: watch::Sender<Link>,
+    pub link: LinkState,
     /// Counts the calls to cut everything that is connected.
     pub cuts: watch::Sender<u64>,
 }
@@ -34,21 +35,13 @@ pub(super) struct Books {
     clients: HashMap<u64, OwnedFd>,
 }
 
-/// Whether anything passes between the two sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Link {
-    /// How many guards want new connections to be refused, and everything to be silent.
-    pub refused: u32,
-    pub silent: u32,
-}
-
 impl Shared {
     pub fn new() -> Shared {
         Shared {
             rules: Arc::default(),
             books: Mutex::default(),
             changed: Notify::new(),
-            link: watch::Sender::new(Link::default()),
+            link: Arc::new(watch::Sender::new(Link::default())),
             cuts: watch::Sender::new(0),
         }
     }

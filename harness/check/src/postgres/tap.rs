@@ -1,11 +1,12 @@
 //! A tap: a proxy between the subject and the real server that understands what passes.
 
 use super::counts::{Counts, Statement};
-use super::rule::{Gate, Kind, Reply, Request, Rule, RuleGuard, Verdict, When};
-use super::shared::{Link, Shared};
+use super::rule::{Kind, Reply, Request, Rule};
+use super::shared::Shared;
 use super::wire;
 use crate::Failure;
 use crate::sweep::Points;
+use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
 use pgwire::Config;
 use std::collections::HashSet;
 use std::io;
@@ -261,13 +262,13 @@ impl PgTap {
     /// Closes every new connection as soon as it is accepted, as long as the guard lives. Those that exist go on; see
     /// [`PgTap::cut_all`].
     pub fn refuse(&self) -> LinkGuard {
-        LinkGuard::raise(&self.shared, |link| &mut link.refused)
+        LinkGuard::raise(&self.shared.link, |link| &mut link.refused)
     }
 
     /// Passes nothing in either direction, as long as the guard lives: connections are accepted and never answered,
     /// and those that exist fall silent. What was sent in the meantime passes afterwards.
     pub fn black_hole(&self) -> LinkGuard {
-        LinkGuard::raise(&self.shared, |link| &mut link.silent)
+        LinkGuard::raise(&self.shared.link, |link| &mut link.silent)
     }
 
     /// Breaks every connection. What the clients had sent and what was passed on is done by the server.
@@ -279,30 +280,6 @@ impl PgTap {
 impl Drop for PgTap {
     fn drop(&mut self) {
         self.accepting.abort();
-    }
-}
-
-/// Keeps the link refusing or silent; dropping it ends that.
-#[must_use = "dropping it ends the fault"]
-#[derive(Debug)]
-pub struct LinkGuard {
-    shared: Arc<Shared>,
-    field: fn(&mut Link) -> &mut u32,
-}
-
-impl LinkGuard {
-    fn raise(shared: &Arc<Shared>, field: fn(&mut Link) -> &mut u32) -> LinkGuard {
-        shared.link.send_modify(|link| *field(link) += 1);
-        LinkGuard {
-            shared: shared.clone(),
-            field,
-        }
-    }
-}
-
-impl Drop for LinkGuard {
-    fn drop(&mut self) {
-        self.shared.link.send_modify(|link| *(self.field)(link) -= 1);
     }
 }
 

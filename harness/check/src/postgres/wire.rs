@@ -8,7 +8,8 @@ mod requests;
 
 use super::rule::{Reply, Request};
 use super::session::{Pending, Session};
-use super::shared::{Link, Shared};
+use super::shared::Shared;
+use crate::tap::{Link, audible};
 use bytes::BytesMut;
 use pgwire::Opening;
 use std::io;
@@ -181,12 +182,6 @@ async fn drain(from: &mut OwnedReadHalf) {
     while matches!(from.read_buf(&mut buf).await, Ok(n) if n > 0) {
         buf.clear();
     }
-}
-
-/// Waits while the link is silent.
-async fn audible(link: &mut watch::Receiver<Link>) {
-    // The sender lives as long as the tap, and this task no longer than the tap.
-    link.wait_for(|link| link.silent == 0).await.ok();
 }
 
 impl Connection {

@@ -1,9 +1,8 @@
 //! From the server to the client.
 
-use super::super::gate::Fate;
-use super::super::rule::{Decision, Place, When};
 use super::super::session::Session;
 use super::{CHUNK_LEN, Connection, End, Then};
+use crate::tap::{Decision, Fate, Place, When};
 use bytes::{Buf, BytesMut};
 use pgwire::frame::{self, FrameError, HEADER_LEN, Header};
 use std::time::Duration;

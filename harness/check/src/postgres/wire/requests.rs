@@ -1,9 +1,8 @@
 //! From the client to the server.
 
-use super::super::gate::Fate;
-use super::super::rule::{Decision, Place, When};
 use super::super::session::{Pending, STARTUP, Session};
 use super::{AHEAD_LEN_MAX, CHUNK_LEN, Connection, End, Then};
+use crate::tap::{Decision, Fate, Place, When};
 use bytes::{Buf, BytesMut};
 use pgwire::frame::{self, FrameError, HEADER_LEN, Header};
 use std::time::Duration;

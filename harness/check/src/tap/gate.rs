@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 pub use crate::sweep::Fate;
 
 #[derive(Debug, Default)]
-pub(super) struct Gated {
+pub(crate) struct Gated {
     queue: Mutex<Queue>,
     changed: Notify,
 }
