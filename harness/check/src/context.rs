@@ -8,6 +8,7 @@ use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted}
 
 use crate::channel::Channel;
 use crate::postgres::Postgres;
+use crate::redis::Redis;
 use crate::{Failure, Outcome, alloc};
 
 /// Call sites told per metric.
@@ -22,6 +23,7 @@ pub struct Check {
     asking: Arc<Mutex<()>>,
     notes: Mutex<Vec<String>>,
     postgres: Mutex<Vec<Arc<Postgres>>>,
+    redis: Mutex<Vec<Arc<Redis>>>,
 }
 
 impl Check {
@@ -33,6 +35,7 @@ impl Check {
             asking: Arc::default(),
             notes: Mutex::default(),
             postgres: Mutex::default(),
+            redis: Mutex::default(),
         }
     }
 
@@ -144,6 +147,25 @@ impl Check {
         Ok(postgres)
     }
 
+    /// A Redis server of this check's own, with a tap in front. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none, or it does not do what it should.
+    pub async fn redis(&self) -> Result<Arc<Redis>, Failure> {
+        let server = self.redis_server().await?;
+        let here = self.harness.clone();
+        let made = self
+            .harness
+            .spawn(async move { Redis::at(&server.host, server.port, &here).await })
+            .await
+            .map_err(|error| Failure::environment(format!("failed to look at Redis: {error}")))??;
+        let redis = Arc::new(made);
+        if let Ok(mut made) = self.redis.lock() {
+            made.push(Arc::clone(&redis));
+        }
+        Ok(redis)
+    }
+
     /// A Redis server of this check's own: empty, counted by nobody else, gone with the check. Each call has another one.
     ///
     /// # Errors
@@ -237,6 +259,14 @@ impl Check {
             .unwrap_or_default();
         for postgres in made {
             postgres.finish().await?;
+        }
+        let made = self
+            .redis
+            .lock()
+            .map(|mut made| std::mem::take(&mut *made))
+            .unwrap_or_default();
+        for redis in made {
+            redis.finish().await?;
         }
         Ok(())
     }

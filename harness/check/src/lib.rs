@@ -4,6 +4,7 @@
 //! - [`Check`]: what a check is given: its seed, its services, where it puts its figures.
 //! - [`Failure`]: what it ends with when the promise is broken.
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
+//! - [`Machine`]: one instance of a service, stopped while others go on.
 //! - [`within`]: liveness, "this finishes at all".
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
@@ -13,6 +14,7 @@ pub mod alloc;
 mod channel;
 mod context;
 mod failure;
+mod machine;
 mod panics;
 pub mod postgres;
 pub mod ratio;
@@ -27,6 +29,7 @@ mod wait;
 
 pub use context::{Check, HarnessTask};
 pub use failure::{Failure, OrObserved, Outcome};
+pub use machine::{Call, Machine};
 pub use spec::Spec;
 pub use wait::{eventually, within};
 

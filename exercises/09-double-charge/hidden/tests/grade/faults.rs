@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use double_charge_hidden::instance::{Instance, Machine};
+use double_charge_hidden::instance::Instance;
 use double_charge_hidden::promise;
 use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{SHORT, database};
