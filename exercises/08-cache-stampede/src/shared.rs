@@ -22,9 +22,8 @@ impl Shared {
     }
 
     pub(crate) async fn get(&self, k: &str) -> Option<Bytes> {
-        let value: RedisResult<Option<Vec<u8>>> = self
-            .with(async |connection| connection.get(name(k)).await)
-            .await;
+        let value: RedisResult<Option<Vec<u8>>> =
+            self.with(async |connection| connection.get(name(k)).await).await;
         value.ok().flatten().map(Bytes::from)
     }
 

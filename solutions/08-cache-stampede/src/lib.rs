@@ -3,12 +3,14 @@
 //! - [`api`]: what is given: the origin, the clock, the settings, what a caller is told.
 //! - [`cache`]: the cache itself.
 //! - [`early`]: when a price is renewed before it expires.
+//! - `source`: where a price comes from when it is not held.
 //! - `shared`: the copy in Redis that all instances use, where there is one.
 
 pub mod api;
 pub mod cache;
 pub mod early;
 mod shared;
+mod source;
 
 pub use api::{CacheCfg, CacheError, CacheStats, Env, Origin, OriginError, SystemEnv, Url};
 pub use cache::PriceCache;

@@ -78,7 +78,11 @@ impl Shared {
         let n = self.claims.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}:{n}", self.instance);
         let mut set = cmd("SET");
-        set.arg(turn(k)).arg(&token).arg("NX").arg("PX").arg(millis(LEASE));
+        set.arg(turn(k))
+            .arg(&token)
+            .arg("NX")
+            .arg("PX")
+            .arg(millis(LEASE));
         match self.run::<Option<String>>(set).await {
             Ok(Some(_)) => Claim::Mine(token),
             Ok(None) => Claim::Theirs,
@@ -126,7 +130,10 @@ impl Shared {
             return Ok(open.clone());
         }
         if connection.not_before.is_some_and(|at| Instant::now() < at) {
-            return Err(RedisError::from((redis::ErrorKind::Io, "Redis is left alone for a moment")));
+            return Err(RedisError::from((
+                redis::ErrorKind::Io,
+                "Redis is left alone for a moment",
+            )));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))

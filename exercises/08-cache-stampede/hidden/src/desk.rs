@@ -158,8 +158,10 @@ impl Desk {
     }
 
     pub async fn until_loads(&self, k: &str, n: usize) -> Result<(), Failure> {
-        self.until(k, &format!("load number {n} of {k}"), SOON, |page| page.loads() >= n)
-            .await
+        self.until(k, &format!("load number {n} of {k}"), SOON, |page| {
+            page.loads() >= n
+        })
+        .await
     }
 
     /// Waits until no load of `k` is under way.

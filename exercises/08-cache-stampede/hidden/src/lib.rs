@@ -4,6 +4,7 @@
 //! - [`traffic`]: what shop pages do: many ask for the same few prices at once.
 //! - [`desk`]: the origin, which keeps books, and holds, fails or panics as it is told.
 //! - [`env`]: clocks and dice.
+//! - [`instance`]: one of several instances on one Redis, with its own tap.
 
 #[cfg(feature = "exercise")]
 pub use cache_stampede as subject;
@@ -13,4 +14,5 @@ pub use cache_stampede_solution as reference;
 
 pub mod desk;
 pub mod env;
+pub mod instance;
 pub mod traffic;

@@ -16,6 +16,10 @@ mod herds;
 mod invalidation;
 #[path = "grade/memory.rs"]
 mod memory;
+#[path = "grade/outages.rs"]
+mod outages;
+#[path = "grade/replicas.rs"]
+mod replicas;
 #[path = "grade/slow.rs"]
 mod slow;
 #[path = "grade/waking.rs"]
@@ -46,4 +50,10 @@ checks! {
     failed_and_abandoned_loads_leave_nothing_behind: Spec::current_thread().deadline_s(60) => memory::failed;
     a_hit_costs_next_to_nothing: Spec::current_thread() => memory::hits;
     waiters_are_woken_by_the_load: Spec::paused() => waking::waiters;
+    instances_share_what_one_has_loaded: Spec::multi_thread(2).deadline_s(60) => replicas::share;
+    one_instance_loads_for_all: Spec::multi_thread(2).deadline_s(60) => replicas::one_for_all;
+    a_shared_price_ages_and_goes_everywhere: Spec::multi_thread(2).deadline_s(60) => replicas::age;
+    a_crash_delays_the_other_instances_briefly: Spec::multi_thread(2).deadline_s(60) => outages::crash;
+    an_instance_leaves_alone_what_is_not_its_own: Spec::multi_thread(2).deadline_s(60) => outages::owner;
+    without_redis_the_origin_answers: Spec::multi_thread(2).deadline_s(60) => outages::no_redis;
 }

@@ -17,7 +17,11 @@ const KEYS: usize = 8;
 
 pub async fn hang_up(_cx: &Check) -> Outcome {
     let desk = Desk::default();
-    let cache = Arc::new(PriceCache::new(desk.door(), Real::with(NEVER), CacheCfg::default()));
+    let cache = Arc::new(PriceCache::new(
+        desk.door(),
+        Real::with(NEVER),
+        CacheCfg::default(),
+    ));
     for n in 0..KEYS {
         first_of_many(&desk, &cache, &format!("many-{n}")).await?;
     }
@@ -78,7 +82,10 @@ async fn one_after_the_other(desk: &Desk, cache: &Arc<PriceCache>) -> Outcome {
 
 async fn all_get_it(desk: &Desk, herd: Herd, k: &str, loads_max: usize) -> Outcome {
     let callers = herd.calls.len();
-    let answers = herd.answers(2 * SOON).await.map_err(|failure| failure.because(TAKEOVER));
+    let answers = herd
+        .answers(2 * SOON)
+        .await
+        .map_err(|failure| failure.because(TAKEOVER));
     let loads = desk.loads(k);
     ensure!(
         loads <= loads_max,
@@ -87,7 +94,10 @@ async fn all_get_it(desk: &Desk, herd: Herd, k: &str, loads_max: usize) -> Outco
     );
     let answers = answers?;
     let expected = desk.price(k);
-    let told = answers.iter().filter(|answer| answer.as_ref() == Ok(&expected)).count();
+    let told = answers
+        .iter()
+        .filter(|answer| answer.as_ref() == Ok(&expected))
+        .count();
     ensure!(
         told == callers,
         "Whoever is still there wants the price: somebody else's departure is no error of theirs.",
@@ -106,7 +116,11 @@ async fn all_get_it(desk: &Desk, herd: Herd, k: &str, loads_max: usize) -> Outco
 
 pub async fn panic(_cx: &Check) -> Outcome {
     let desk = Desk::default();
-    let cache = Arc::new(PriceCache::new(desk.door(), Real::with(NEVER), CacheCfg::default()));
+    let cache = Arc::new(PriceCache::new(
+        desk.door(),
+        Real::with(NEVER),
+        CacheCfg::default(),
+    ));
     panics(&desk, &cache, "cold").await?;
     // A price that is renewed may take another way through the cache.
     let ttl = Duration::from_millis(300);
@@ -142,7 +156,8 @@ async fn panics(desk: &Desk, cache: &Arc<PriceCache>, k: &str) -> Outcome {
         "{panicked} of {CALLERS} callers panicked when the load of a {k} price did"
     );
     price(cache, k).await.map_err(|failure: Failure| {
-        failure.because("The load that panicked left its mark behind: the key is lost until the next restart.")
+        failure
+            .because("The load that panicked left its mark behind: the key is lost until the next restart.")
     })?;
     desk.until_idle(k).await?;
     let loads = desk.loads(k) - before;

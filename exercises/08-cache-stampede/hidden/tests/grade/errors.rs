@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, Effect, SOON};
-use cache_stampede_hidden::env::{NEVER, Real};
+use cache_stampede_hidden::env::{ALWAYS, NEVER, Real};
 use cache_stampede_hidden::subject::{CacheCfg, CacheError, PriceCache};
 use cache_stampede_hidden::traffic::{Answer, Herd, ask, price};
 use harness::{Check, Failure, Outcome, ensure, eventually};
@@ -44,11 +44,14 @@ async fn fails(desk: &Desk, cache: &Arc<PriceCache>, round: usize) -> Outcome {
     let mut herd = Herd::of(CALLERS, cache, k);
     herd.until_asked().await?;
     desk.until_loads(k, before + 1).await.map_err(|failure| {
-        failure.because("An error was remembered for longer than `error_ttl`, and the origin is not asked again.")
+        failure.because(
+            "An error was remembered for longer than `error_ttl`, and the origin is not asked again.",
+        )
     })?;
     desk.release(k);
     let answers = herd.answers(2 * SOON).await.map_err(|failure| {
-        failure.because("Those who wait for a load have to hear of its failure as well, or they wait for ever.")
+        failure
+            .because("Those who wait for a load have to hear of its failure as well, or they wait for ever.")
     });
     desk.until_idle(k).await?;
     let loads = desk.loads(k) - before;
@@ -74,8 +77,9 @@ fn is_origins(answer: &Answer) -> bool {
 }
 
 pub async fn stale(_cx: &Check) -> Outcome {
-    let (within, after, invalidated) = tokio::join!(within_the_grace(), after_the_grace(), invalidated());
-    within.and(after).and(invalidated)
+    let (within, after, invalidated, renewal) =
+        tokio::join!(within_the_grace(), after_the_grace(), invalidated(), renewal());
+    within.and(after).and(invalidated).and(renewal)
 }
 
 const TTL: Duration = Duration::from_millis(300);
@@ -100,7 +104,10 @@ async fn within_the_grace() -> Outcome {
     // More than one round: the failure itself must not lose the old price either.
     for round in 1..=3 {
         let answers = Herd::of(20, &cache, k).answers(2 * SOON).await?;
-        let served = answers.iter().filter(|answer| answer.as_ref() == Ok(&old)).count();
+        let served = answers
+            .iter()
+            .filter(|answer| answer.as_ref() == Ok(&old))
+            .count();
         ensure!(
             served == 20,
             "Within `stale_grace` after its expiry an old price is served when the origin fails; here it was thrown away.",
@@ -150,8 +157,36 @@ async fn invalidated() -> Outcome {
     desk.always(k, Effect::Fail);
     let answer = ask(&cache, k).await?;
     if !is_origins(&answer) {
-        return Err(Failure::new(format!("{answer:?} after the price was invalidated and the origin failed"))
-            .because("A price that was invalidated is known to be wrong: it is no better than none."));
+        return Err(Failure::new(format!(
+            "{answer:?} after the price was invalidated and the origin failed"
+        ))
+        .because("A price that was invalidated is known to be wrong: it is no better than none."));
+    }
+    Ok(())
+}
+
+/// The price is fresh, and a renewal fails.
+async fn renewal() -> Outcome {
+    let (desk, k) = (Desk::default(), "renewed in vain");
+    let env = Real::with(NEVER);
+    let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), CacheCfg::default()));
+    desk.hold(k);
+    let first = Herd::of(1, &cache, k);
+    desk.until_loads(k, 1).await?;
+    // Something to be early for.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    desk.release(k);
+    first.answers(SOON).await?;
+    desk.always(k, Effect::Fail);
+    env.show(ALWAYS);
+    for _ in 0..20 {
+        let answer = ask(&cache, k).await?;
+        ensure!(
+            answer.as_ref() == Ok(&desk.price(k)),
+            "A renewal that fails is nobody's error: the price that is there is good until it expires.",
+            "{answer:?} while the price was fresh and its renewal failed"
+        );
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

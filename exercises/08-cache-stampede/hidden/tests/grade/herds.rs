@@ -14,7 +14,11 @@ const KEY: &str = "sku-4711";
 
 pub async fn cold(_cx: &Check) -> Outcome {
     let desk = Desk::default();
-    let cache = Arc::new(PriceCache::new(desk.door(), Real::with(NEVER), CacheCfg::default()));
+    let cache = Arc::new(PriceCache::new(
+        desk.door(),
+        Real::with(NEVER),
+        CacheCfg::default(),
+    ));
     desk.hold(KEY);
     let mut herd = Herd::of(10_000, &cache, KEY);
     herd.until_asked().await?;
@@ -69,7 +73,8 @@ async fn loads_once(desk: &Desk, herd: Herd, before: usize) -> Outcome {
     ensure!(
         loads == 1,
         match at_once {
-            1 => "Each waiter takes its turn to load: whoever gets the turn has to look first whether the price is there.",
+            1 =>
+                "Each waiter takes its turn to load: whoever gets the turn has to look first whether the price is there.",
             _ => "Every caller that finds nothing loads: nothing brings them together.",
         },
         "{loads} loads for one price that {callers} callers asked for, {at_once} of them at once"

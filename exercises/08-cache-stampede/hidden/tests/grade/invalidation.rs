@@ -68,7 +68,8 @@ async fn old_load_ends_last() -> Outcome {
         desk.let_go(k, load);
     }
     if loads > 1 {
-        desk.until(k, "the end of the newer load", SOON, |page| page.under_way() == 1).await?;
+        desk.until(k, "the end of the newer load", SOON, |page| page.under_way() == 1)
+            .await?;
     }
     desk.release(k);
     herd.calls.push(first);

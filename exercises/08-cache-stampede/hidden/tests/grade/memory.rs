@@ -9,7 +9,7 @@ use cache_stampede_hidden::traffic::{Call, ask, price};
 use harness::{Check, Outcome, alloc, ensure, eventually};
 
 /// Keys per window; the first window fills the cache.
-const WINDOW: usize = 12_000;
+const WINDOW: usize = 5_000;
 const WINDOWS: usize = 3;
 
 fn cache(desk: &Desk, max_entries: usize) -> Arc<PriceCache> {
@@ -151,8 +151,12 @@ pub async fn hits(cx: &Check) -> Outcome {
         "{loads} loads for {} keys that stay fresh",
         keys.len()
     );
-    let explained = "A hit works for its answer: a price is shared, not copied, and finding it needs no new key.";
-    for (metric, readings) in [("allocations_per_hit", &allocations), ("allocated_per_hit_bytes", &bytes)] {
+    let explained =
+        "A hit works for its answer: a price is shared, not copied, and finding it needs no new key.";
+    for (metric, readings) in [
+        ("allocations_per_hit", &allocations),
+        ("allocated_per_hit_bytes", &bytes),
+    ] {
         cx.measure(metric, alloc::slope(HITS, readings)?.per_unit);
         cx.explain(metric, explained, ["prices of 64 KiB, ten keys"]);
     }

@@ -16,7 +16,11 @@ const CALLERS: usize = 100;
 /// for the load is woken, and one that waits for the clock is not.
 pub async fn waiters(cx: &Check) -> Outcome {
     let desk = Desk::default();
-    let cache = Arc::new(PriceCache::new(desk.door(), Real::with(NEVER), CacheCfg::default()));
+    let cache = Arc::new(PriceCache::new(
+        desk.door(),
+        Real::with(NEVER),
+        CacheCfg::default(),
+    ));
     desk.hold(K);
     let first = Call::make(&cache, K);
     busy_until(|| desk.loads(K) == 1).await;
@@ -28,9 +32,9 @@ pub async fn waiters(cx: &Check) -> Outcome {
     busy_until(|| herd.answered() == CALLERS).await;
     let awake = herd.answered();
     // Whoever is still waiting, waits for the clock; let it run.
-    herd.ends(2 * SOON).await.map_err(|failure| {
-        failure.because("Nobody told the callers that the load was over.")
-    })?;
+    herd.ends(2 * SOON)
+        .await
+        .map_err(|failure| failure.because("Nobody told the callers that the load was over."))?;
     let took = tokio::time::Instant::now() - begun;
     cx.measure("wake_up_ms", took.as_secs_f64() * 1e3);
     cx.explain(

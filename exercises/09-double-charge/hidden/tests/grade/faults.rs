@@ -15,7 +15,7 @@ use double_charge_hidden::subject::{PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use harness::postgres::{LinkGuard, PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep, Swept};
-use harness::{Check, Failure, OrObserved, Outcome, within};
+use harness::{Check, Failure, Machine, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Cases at one time for each acquirer. Most of them wait for their lease and hold no connection.
