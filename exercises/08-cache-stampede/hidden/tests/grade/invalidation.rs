@@ -14,7 +14,8 @@ const LATE: &str = "A load that began before the invalidation stored what it had
 
 pub async fn in_flight(_cx: &Check) -> Outcome {
     simple().await?;
-    during_a_load().await?;
+    during_a_load(1).await?;
+    during_a_load(10).await?;
     old_load_ends_last().await?;
     during_a_renewal().await
 }
@@ -37,11 +38,12 @@ async fn simple() -> Outcome {
     Ok(())
 }
 
-async fn during_a_load() -> Outcome {
+/// With a single caller nobody comes after the old load.
+async fn during_a_load(callers: usize) -> Outcome {
     let (desk, k) = (Desk::default(), "during a load");
     let cache = cache(&desk, Real::with(NEVER));
     desk.hold(k);
-    let mut herd = Herd::of(10, &cache, k);
+    let mut herd = Herd::of(callers, &cache, k);
     herd.until_asked().await?;
     desk.until_loads(k, 1).await?;
     cache.invalidate(k);
