@@ -151,7 +151,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.closed();
-        let mut session = self.session();
-        self.shared.note(|books| session.end(&mut books.counts));
+        self.shared.note(|books| self.session().end(&mut books.counts));
     }
 }
