@@ -60,12 +60,17 @@ pub async fn formula(_cx: &Check) -> Outcome {
     if wrong.is_empty() {
         return Ok(());
     }
-    let short = TABLE.iter().all(|&(remaining, delta, beta, u, expected)| {
-        remaining == 0 || delta % 1000 != 0 || early(remaining, delta, beta, u) == expected
-    });
+    let right = |of: fn(u64, u64) -> bool| {
+        TABLE.iter().all(|&(remaining, delta, beta, u, expected)| {
+            !of(remaining, delta) || early(remaining, delta, beta, u) == expected
+        })
+    };
     let decades = early(300, 1_000, 1.0, 0.5) && !early(600, 1_000, 1.0, 0.5);
     let because = match () {
-        () if short => {
+        () if right(|remaining, _| remaining > 0) => {
+            "What has expired is due, whatever the rest: zero times infinity is no number, and nothing compares with that."
+        }
+        () if right(|remaining, delta| remaining > 0 && delta % 1_000 == 0) => {
             "A load that takes less than a second counts as taking none: the formula is about fractions of a second."
         }
         () if decades => {
