@@ -82,15 +82,9 @@ impl PriceCache {
 
     /// The price of `k`: the one that is held while it is fresh, and otherwise the origin's.
     pub async fn get(&self, k: &str) -> Result<Bytes, CacheError> {
-        let mut waiting = match self.0.look(k) {
-            Ok(answer) => return answer,
-            Err(waiting) => waiting,
-        };
-        match waiting.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(CacheError::Failed(format!(
-                "the load of {k} ended without a result"
-            ))),
+        match self.0.look(k) {
+            Ok(answer) => answer,
+            Err(waiting) => waiting.await,
         }
     }
 
