@@ -12,6 +12,9 @@ use harness::{Check, Outcome, alloc, ensure, eventually};
 const WINDOW: usize = 5_000;
 const WINDOWS: usize = 3;
 
+const UNPOLLED: &str = "A load that nobody waits for any more stands still for ever: either it goes on by itself, or it is \
+                        dropped with its last caller.";
+
 fn cache(desk: &Desk, max_entries: usize) -> Arc<PriceCache> {
     let cfg = CacheCfg {
         max_entries,
@@ -77,7 +80,9 @@ pub async fn failed(cx: &Check) -> Outcome {
         call.hang_up();
         let _ = call.answer().await;
         desk.release(&k);
-        desk.until_idle(&k).await
+        desk.until_idle(&k)
+            .await
+            .map_err(|failure| failure.because(UNPOLLED))
     })
     .await?;
     cx.measure("kept_per_failed_key_bytes", kept);
