@@ -28,10 +28,7 @@ impl Instance {
     }
 
     pub async fn with(redis: &Redis, desk: &Desk, cfg: CacheCfg) -> Result<Instance, Failure> {
-        Instance::behind(redis.another_tap()?, desk, cfg).await
-    }
-
-    pub async fn behind(tap: Arc<RedisTap>, desk: &Desk, cfg: CacheCfg) -> Result<Instance, Failure> {
+        let tap = redis.another_tap()?;
         let machine = Machine::start()?;
         let url = Url::parse(&tap.url())
             .map_err(|err| Failure::environment(format!("the tap has no address: {err}")))?;

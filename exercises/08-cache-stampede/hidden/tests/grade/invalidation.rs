@@ -1,6 +1,7 @@
 //! A price changes while it is being loaded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_stampede_hidden::desk::{Desk, SOON};
@@ -82,11 +83,16 @@ async fn old_load_ends_last() -> Outcome {
 async fn during_a_renewal() -> Outcome {
     let (desk, k) = (Desk::default(), "during a renewal");
     let env = Real::with(NEVER);
-    let cache = cache(&desk, env.clone());
+    // Short enough for the dice to decide.
+    let cfg = CacheCfg {
+        ttl: Duration::from_secs(20),
+        ..CacheCfg::default()
+    };
+    let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
     desk.hold(k);
     let call = Call::make(&cache, k);
     desk.until_loads(k, 1).await?;
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
     desk.release(k);
     let _ = within(SOON, "the first price", call.answer()).await?;
     desk.hold(k);
@@ -94,9 +100,9 @@ async fn during_a_renewal() -> Outcome {
     let mut volunteers = Herd::of(3, &cache, k);
     volunteers.until_asked().await?;
     // Where the dice have no say there is no renewal now, and what follows is a plain invalidation.
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
+    let _ = desk
+        .until(k, "a renewal", SOON / 10, |page| page.loads() > 1)
+        .await;
     env.show(NEVER);
     cache.invalidate(k);
     let new = desk.revise(k);

@@ -9,7 +9,7 @@ use cache_stampede_hidden::traffic::{Call, ask, price};
 use harness::{Check, Outcome, alloc, ensure, eventually};
 
 /// Keys per window; the first window fills the cache.
-const WINDOW: usize = 5_000;
+const WINDOW: usize = 2_500;
 const WINDOWS: usize = 3;
 
 const UNPOLLED: &str = "A load that nobody waits for any more stands still for ever: either it goes on by itself, or it is \

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, SOON};
 use cache_stampede_hidden::instance::{Instance, PATIENCE};
-use cache_stampede_hidden::subject::CacheCfg;
-use harness::redis::{Client, Redis, RedisTap, Value};
+use harness::redis::{Client, Redis, Value};
 use harness::{Check, Failure, Outcome, ensure};
 use tokio::task::JoinSet;
 
@@ -31,8 +30,8 @@ pub async fn crash(cx: &Check) -> Outcome {
     let mut cases = JoinSet::new();
     let places = (1..=commands).map(Some).chain([None]);
     for place in places {
-        let (tap, desk, survivor) = (redis.another_tap()?, desk.clone(), survivor.clone());
-        cases.spawn(async move { crashes_at(tap, &desk, &survivor, place).await });
+        let (redis, desk, survivor) = (redis.clone(), desk.clone(), survivor.clone());
+        cases.spawn(async move { crashes_at(&redis, &desk, &survivor, place).await });
     }
     for outcome in cases.join_all().await {
         outcome?;
@@ -41,9 +40,9 @@ pub async fn crash(cx: &Check) -> Outcome {
 }
 
 /// An instance crashes when Redis has done its `n`-th command, or during its load. Then the survivor is asked.
-async fn crashes_at(tap: Arc<RedisTap>, desk: &Desk, survivor: &Instance, place: Option<usize>) -> Outcome {
+async fn crashes_at(redis: &Redis, desk: &Desk, survivor: &Instance, place: Option<usize>) -> Outcome {
     let k = place.map_or("during the load".to_owned(), |n| format!("command {n}"));
-    let crashing = Instance::behind(tap, desk, CacheCfg::default()).await?;
+    let crashing = Instance::start(redis, desk).await?;
     let seen = Arc::new(AtomicUsize::new(0));
     let counter = seen.clone();
     let gate = crashing.tap.hold_replies(move |request| {
@@ -61,10 +60,19 @@ async fn crashes_at(tap: Arc<RedisTap>, desk: &Desk, survivor: &Instance, place:
                 .await?
         }
     }
-    let mut waiting = survivor.herd(3, &k).await?;
-    waiting.until_asked().await?;
+    let early = match place {
+        // Redis has done what it was told, and nobody mends it yet.
+        Some(_) => None,
+        None => Some(survivor.herd(3, &k).await?),
+    };
     crashing.crash().await;
     drop(gate);
+    expires_by_itself(redis).await?;
+    let mut waiting = match early {
+        Some(herd) => herd,
+        None => survivor.herd(3, &k).await?,
+    };
+    waiting.until_asked().await?;
     desk.release(&k);
     let where_ = place.map_or("during its load".to_owned(), |n| {
         format!("after Redis had done its command number {n}")

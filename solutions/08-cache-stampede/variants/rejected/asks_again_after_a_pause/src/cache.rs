@@ -86,7 +86,7 @@ impl PriceCache {
             Err(waiting) => waiting,
         };
         while waiting.borrow().is_none() && waiting.has_changed().is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         match &*waiting.borrow_and_update() {
             Some(outcome) => outcome.clone(),
