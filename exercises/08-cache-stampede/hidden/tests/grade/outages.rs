@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, SOON};
 use cache_stampede_hidden::instance::{Instance, PATIENCE};
+use cache_stampede_hidden::traffic::Herd;
 use harness::redis::{Client, Redis, Value};
 use harness::{Check, Failure, Outcome, ensure};
 use tokio::task::JoinSet;
@@ -27,69 +28,87 @@ pub async fn crash(cx: &Check) -> Outcome {
         "an undisturbed load takes {commands} commands that work with data"
     ));
 
-    let mut cases = JoinSet::new();
-    let places = (1..=commands).map(Some).chain([None]);
-    for place in places {
-        let (redis, desk, survivor) = (redis.clone(), desk.clone(), survivor.clone());
-        cases.spawn(async move { crashes_at(&redis, &desk, &survivor, place).await });
+    let mut crashing = JoinSet::new();
+    for place in (1..=commands).map(Some).chain([None]) {
+        let (instance, desk, survivor) = (
+            Instance::start(&redis, &desk).await?,
+            desk.clone(),
+            survivor.clone(),
+        );
+        crashing.spawn(async move { crashes_at(instance, &desk, &survivor, place).await });
     }
-    for outcome in cases.join_all().await {
-        outcome?;
+    let crashes: Result<Vec<Crash>, Failure> = crashing.join_all().await.into_iter().collect();
+    let crashes = crashes?;
+    // Before anybody mends what is left.
+    expires_by_itself(&redis).await?;
+    let mut waiting = Vec::new();
+    for crash in crashes {
+        let herd = match crash.waiting {
+            Some(herd) => herd,
+            None => survivor.herd(3, &crash.k).await?,
+        };
+        waiting.push((crash.k, herd));
+    }
+    for (k, herd) in waiting {
+        let answers = herd.answers(PATIENCE).await.map_err(|failure| {
+            failure
+                .because("The instance that crashed still holds the others up: what it had taken in Redis does not end with it.")
+                .evidence(format!("it crashed {k}"))
+        })?;
+        ensure!(
+            answers
+                .iter()
+                .all(|answer| answer.as_ref() == Ok(&desk.price(&k))),
+            "Another instance's crash is no reason for an error.",
+            "the callers of the instance that is left got {answers:?}; the other one crashed {k}"
+        );
     }
     expires_by_itself(&redis).await
 }
 
-/// An instance crashes when Redis has done its `n`-th command, or during its load. Then the survivor is asked.
-async fn crashes_at(redis: &Redis, desk: &Desk, survivor: &Instance, place: Option<usize>) -> Outcome {
-    let k = place.map_or("during the load".to_owned(), |n| format!("command {n}"));
-    let crashing = Instance::start(redis, desk).await?;
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counter = seen.clone();
-    let gate = crashing.tap.hold_replies(move |request| {
-        request.data && Some(counter.fetch_add(1, Ordering::Relaxed) + 1) == place
+/// An instance that has crashed while it was asked for a price.
+struct Crash {
+    k: String,
+    /// Callers of the instance that is left, if they came before the crash.
+    waiting: Option<Herd>,
+}
+
+/// An instance crashes when Redis has done its command number `place`, or else during its load.
+async fn crashes_at(
+    crashing: Instance,
+    desk: &Desk,
+    survivor: &Instance,
+    place: Option<usize>,
+) -> Result<Crash, Failure> {
+    let k = place.map_or("during its load".to_owned(), |n| {
+        format!("after Redis had done its command number {n}")
     });
+    let seen = AtomicUsize::new(0);
+    let gate = crashing
+        .tap
+        .hold_replies(move |request| request.data && Some(seen.fetch_add(1, Ordering::Relaxed) + 1) == place);
     if place.is_none() {
         desk.hold(&k);
     }
     let _call = crashing.herd(1, &k).await?;
-    match place {
-        // A command that waits for something else than the load may not come this time: then nothing crashes.
-        Some(_) => drop(gate.until_waiting(1, Duration::from_secs(3)).await),
+    let waiting = match place {
+        Some(_) => {
+            // A command that has another reason than the load may not come this time: then the instance crashes idle.
+            gate.until_waiting(1, Duration::from_secs(3)).await.ok();
+            None
+        }
         None => {
             desk.until(&k, "a load", PATIENCE, |page| page.loads() == 1)
-                .await?
+                .await?;
+            let mut herd = survivor.herd(3, &k).await?;
+            herd.until_asked().await?;
+            Some(herd)
         }
-    }
-    let early = match place {
-        // Redis has done what it was told, and nobody mends it yet.
-        Some(_) => None,
-        None => Some(survivor.herd(3, &k).await?),
     };
     crashing.crash().await;
     drop(gate);
-    expires_by_itself(redis).await?;
-    let mut waiting = match early {
-        Some(herd) => herd,
-        None => survivor.herd(3, &k).await?,
-    };
-    waiting.until_asked().await?;
     desk.release(&k);
-    let where_ = place.map_or("during its load".to_owned(), |n| {
-        format!("after Redis had done its command number {n}")
-    });
-    let answers = waiting.answers(PATIENCE).await.map_err(|failure| {
-        failure
-            .because("The instance that crashed still holds the others up: what it had taken in Redis does not end with it.")
-            .evidence(format!("it crashed {where_}"))
-    })?;
-    ensure!(
-        answers
-            .iter()
-            .all(|answer| answer.as_ref() == Ok(&desk.price(&k))),
-        "Another instance's crash is no reason for an error.",
-        "the callers of the instance that is left got {answers:?}; the other one crashed {where_}"
-    );
-    Ok(())
+    Ok(Crash { k, waiting })
 }
 
 pub async fn owner(cx: &Check) -> Outcome {
