@@ -165,6 +165,9 @@ fn next_words(report: &report::Report) -> String {
         .find(|scenario| scenario.verdict != Verdict::Pass)
     else {
         return match (report.subject.as_str(), report.scenarios.first()) {
+            ("exercise", Some(first)) if !is_whole(first) => {
+                format!("next  cargo xtask grade {}", number(&first.id))
+            }
             ("exercise", Some(first)) => format!("next  cargo xtask debrief {}", number(&first.id)),
             _ => "everything passed".to_owned(),
         };
@@ -178,6 +181,13 @@ fn next_words(report: &report::Report) -> String {
         None if open.build == report::Build::Failed => "next  make it compile, then grade again".to_owned(),
         None => format!("next  cargo xtask hint {number}"),
     }
+}
+
+/// Whether all that gives points was asked for, not a few checks.
+fn is_whole(scenario: &report::Scenario) -> bool {
+    let of_checks: f64 = scenario.checks.iter().map(|check| check.points_max).sum();
+    let of_budgets: f64 = scenario.budgets.iter().map(|budget| budget.points_max).sum();
+    of_checks + of_budgets > 99.5
 }
 
 fn number(id: &str) -> &str {

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde::Serialize;
-use verdict::{ExitCode, report};
+use verdict::{ExitCode, Verdict, report};
 
 use crate::catalogue;
 use crate::errors::{Error, near};
@@ -49,6 +49,8 @@ struct Proof {
     short: Vec<String>,
     /// What `--record` changed.
     recorded: Vec<String>,
+    /// Budgets that no subject was seen to exceed, as `scenario metric`: each failed only because its check did.
+    never_exceeded: Vec<String>,
     seconds: f64,
 }
 
@@ -92,12 +94,15 @@ pub async fn run(workbook: &Workbook, flags: &Verify) -> anyhow::Result<ExitCode
         only: &flags.variants,
     };
     let proved = proving.prove(&asked).await;
-    let ledger = proving.ledger.into_inner();
+    let Proving {
+        ledger, bench: lent, ..
+    } = proving;
+    drop(lent);
     if let Ok(bench) = Rc::try_unwrap(bench) {
         bench.fleet.stop().await;
     }
     let mut rows = proved?;
-    ledger.close();
+    ledger.into_inner().close();
     rows.push(Row::of_slips("workbook", "papers", "in order", of_workbook));
     let recorded = if flags.record {
         record::write(workbook, &asked, &mut rows)?
@@ -121,6 +126,7 @@ pub async fn run(workbook: &Workbook, flags: &Verify) -> anyhow::Result<ExitCode
         seed,
         repeat: flags.repeat,
         slips: rows.iter().map(|row| row.slips.len()).sum(),
+        never_exceeded: never_exceeded(&asked, &rows),
         rows,
         short: short.map(|asked| asked.scenario.id.clone()).collect(),
         recorded,
@@ -162,6 +168,31 @@ fn question(flags: &Verify, seed: u64) -> Fingerprint {
         .add(&flags.repeat.to_le_bytes())
         .add(format!("{:?} {:?}", flags.services, fleet::rows_asked()).as_bytes());
     question
+}
+
+/// A budget that stands in a `must` counts as caught when its check fails. That it can tell anything by itself is seen
+/// only where its check passes and its figure is above the limit.
+fn never_exceeded(all: &[Asked], rows: &[Row]) -> Vec<String> {
+    let mut never = Vec::new();
+    for asked in all {
+        let id = &asked.scenario.id;
+        let mine: Vec<&Row> = rows.iter().filter(|row| &row.scenario == id).collect();
+        if mine.len() < asked.variants.len() + 3 {
+            continue;
+        }
+        let exceeded = |metric: &str| {
+            mine.iter().any(|row| {
+                row.verdicts.get(metric) == Some(&Verdict::Fail) && row.values.contains_key(metric)
+            })
+        };
+        let budgets = asked.scenario.manifest.budget.iter();
+        never.extend(
+            budgets
+                .filter(|budget| !exceeded(&budget.metric))
+                .map(|budget| format!("{id} {}", budget.metric)),
+        );
+    }
+    never
 }
 
 fn position(asked: &[Asked], id: &str) -> usize {

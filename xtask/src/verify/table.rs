@@ -31,6 +31,11 @@ pub(super) fn words(proof: &Proof) -> String {
             "{id} stands proved in .ci/verified.toml: only exercise and reference were judged"
         ));
     }
+    for budget in &proof.never_exceeded {
+        line(&format!(
+            "note  {budget}: no subject was seen to exceed it; it failed only where its check did"
+        ));
+    }
     for told in times(&proof.rows) {
         line(&told);
     }
