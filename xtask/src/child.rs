@@ -49,6 +49,8 @@ pub struct Told {
     pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
     /// Per metric, why it may be what it is.
     pub explained: std::collections::BTreeMap<String, Vec<String>>,
+    /// Per metric, how it was measured.
+    pub methods: std::collections::BTreeMap<String, String>,
     pub seconds: f64,
 }
 
@@ -66,6 +68,7 @@ impl Told {
             measured: Default::default(),
             sites: Default::default(),
             explained: Default::default(),
+            methods: Default::default(),
             seconds: 0.0,
         }
     }
@@ -89,6 +92,7 @@ pub async fn run(ask: Ask<'_>) -> Told {
         measured,
         sites,
         explained,
+        methods,
         ..
     } = transcript;
     Told {
@@ -96,6 +100,7 @@ pub async fn run(ask: Ask<'_>) -> Told {
         measured,
         sites,
         explained,
+        methods,
         seconds: begun.elapsed().as_secs_f64(),
     }
 }

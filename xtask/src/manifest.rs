@@ -110,6 +110,8 @@ pub struct BrokenBudget {
     pub verdict: Verdict,
     /// In the budget's unit; absent when the broken code does not get as far as being measured.
     pub value: Option<f64>,
+    /// By what factor it may be off, where the machine has a say in it; without it, by a tenth.
+    pub within: Option<f64>,
 }
 
 impl Manifest {

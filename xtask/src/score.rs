@@ -50,6 +50,7 @@ pub fn budget(spec: &BudgetSpec, check: Verdict, figures: Figures) -> report::Bu
         reference: figures.reference,
         limit,
         unit: spec.unit.clone(),
+        method: None,
         evidence,
     }
 }

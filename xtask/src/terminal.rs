@@ -259,6 +259,9 @@ fn budget_words(budget: &report::Budget) -> String {
     if !figures.is_empty() {
         text.push_str(&format!("{}\n", wrapped(&figures, 6, 6)));
     }
+    if let Some(method) = &budget.method {
+        text.push_str(&labelled("measured", method));
+    }
     if budget.verdict != Verdict::Pass {
         text.push_str(&labelled("claim", &budget.claim));
         for evidence in &budget.evidence {
@@ -337,6 +340,7 @@ mod tests {
             reference: Some(1.0),
             limit: Some(2.0),
             unit: "statements".into(),
+            method: None,
             evidence: vec![],
         };
         insta::assert_snapshot!(check_words(&check(Verdict::Fail)) + &budget_words(&budget));

@@ -19,6 +19,8 @@ pub struct Transcript {
     pub explained: BTreeMap<String, Vec<String>>,
     /// A server that it waits for; to be taken and answered.
     pub wanted: Option<Wanted>,
+    /// Per metric, how it was measured.
+    pub methods: BTreeMap<String, String>,
     pub judgement: Option<Judgement>,
     pub ended: bool,
 }
@@ -35,6 +37,7 @@ impl Transcript {
             sites: BTreeMap::new(),
             explained: BTreeMap::new(),
             wanted: None,
+            methods: BTreeMap::new(),
             judgement: None,
             ended: false,
         }
@@ -88,6 +91,9 @@ impl Transcript {
                 self.explained.insert(metric, lines);
             }
             Event::Wants { wanted } if self.open() && self.wanted.is_none() => self.wanted = Some(wanted),
+            Event::Method { metric, how } if self.open() => {
+                self.methods.insert(metric, how);
+            }
             Event::Judged(judgement) if self.open() => self.judgement = Some(judgement),
             Event::Ended if self.judgement.is_some() => self.ended = true,
             event => {

@@ -91,6 +91,14 @@ impl Check {
         });
     }
 
+    /// Says how a budget's figure was measured, where there is more than one way. Shown whatever the verdict.
+    pub fn method(&self, metric: &str, how: impl Into<String>) {
+        self.channel.say(Event::Method {
+            metric: metric.to_owned(),
+            how: how.into(),
+        });
+    }
+
     /// A line of evidence, shown when the check does not pass.
     pub fn note(&self, line: impl Into<String>) {
         if let Ok(mut notes) = self.notes.lock() {

@@ -5,6 +5,8 @@
 //! - [`Failure`]: what it ends with when the promise is broken.
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
 //! - [`Machine`]: one instance of a service, stopped while others go on.
+//! - [`polls`]: how often a future is polled, to tell waiting from spinning.
+//! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`within`]: liveness, "this finishes at all".
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
@@ -14,8 +16,10 @@ pub mod alloc;
 mod channel;
 mod context;
 mod failure;
+pub mod instructions;
 mod machine;
 mod panics;
+pub mod polls;
 pub mod postgres;
 pub mod ratio;
 pub mod redis;

@@ -102,6 +102,8 @@ pub struct Budget {
     /// In `unit`; null when it depends on a reference that was not measured.
     pub limit: Option<f64>,
     pub unit: String,
+    /// How it was measured, where there is more than one way; else null.
+    pub method: Option<String>,
     /// Why there is no figure, or where the memory came from.
     pub evidence: Vec<String>,
 }
@@ -155,6 +157,7 @@ mod tests {
                     reference: Some(1.0),
                     limit: Some(2.0),
                     unit: "statements".into(),
+                    method: None,
                     evidence: vec!["not measured: its check failed".into()],
                 }],
                 notes: vec![],

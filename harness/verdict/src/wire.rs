@@ -61,7 +61,7 @@ pub struct Line {
 }
 
 /// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`,
-/// `Explained`, `Wants`, then `Judged`, `Ended`.
+/// `Explained`, `Method`, `Wants`, then `Judged`, `Ended`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -81,6 +81,8 @@ pub enum Event {
     },
     /// The check asks for a server of its own, and waits for the [`Answer`].
     Wants { wanted: Wanted },
+    /// How `metric` was measured, where there is more than one way; told whatever the verdict.
+    Method { metric: String, how: String },
     /// What was found.
     Judged(Judgement),
     /// All that the check started has been taken down; `Judged` stands.

@@ -141,6 +141,9 @@ impl Run<'_> {
                 score::budget(budget, verdict, Figures { value, reference })
             })
             .collect();
+        for budget in &mut judged {
+            budget.method = subject.methods.remove(&budget.metric);
+        }
         for budget in judged.iter_mut().filter(|budget| exceeded(budget)) {
             budget
                 .evidence

@@ -274,18 +274,24 @@ fn broken(scenario: &Scenario, report: &report::Scenario) -> Vec<Slip> {
         if spec.broken.verdict != budget.verdict {
             slip(format!("declared {}, is {}", spec.broken.verdict, budget.verdict));
         }
-        if let Some(what) = drift(spec.broken.value, budget.value) {
+        if let Some(what) = drift(spec.broken.value, budget.value, spec.broken.within) {
             slip(what);
         }
     }
     slips
 }
 
-fn drift(recorded: Option<f64>, measured: Option<f64>) -> Option<String> {
+fn drift(recorded: Option<f64>, measured: Option<f64>, within: Option<f64>) -> Option<String> {
     let written =
         |value: Option<f64>| value.map_or_else(|| "no value".to_owned(), |value| format!("value = {value}"));
     let apart = match (recorded, measured) {
         (None, None) => false,
+        (Some(recorded), Some(measured))
+            if within
+                .is_some_and(|factor| measured <= recorded * factor && recorded <= measured * factor) =>
+        {
+            false
+        }
         (Some(recorded), Some(measured)) => (recorded - measured).abs() > DRIFT_MAX * recorded.abs().max(1.0),
         _ => true,
     };
@@ -307,6 +313,13 @@ mod tests {
         #[case] measured: Option<f64>,
         #[case] slip: bool,
     ) {
-        assert_eq!(super::drift(recorded, measured).is_some(), slip);
+        assert_eq!(super::drift(recorded, measured, None).is_some(), slip);
+    }
+
+    #[test]
+    fn where_the_machine_has_a_say_by_a_factor() {
+        assert!(super::drift(Some(900.0), Some(310.0), Some(3.0)).is_none());
+        assert!(super::drift(Some(900.0), Some(2690.0), Some(3.0)).is_none());
+        assert!(super::drift(Some(900.0), Some(290.0), Some(3.0)).is_some());
     }
 }
