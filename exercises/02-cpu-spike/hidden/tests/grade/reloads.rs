@@ -111,7 +111,9 @@ pub async fn every_thread(cx: &Check) -> Outcome {
                     .or_observed("reload() refused rules that are in order")?;
             }
             look(subject, step)?;
-            workers.iter().for_each(|(ask, _)| drop(ask.send(index)));
+            for (ask, _) in &workers {
+                ask.send(index).ok();
+            }
             for (_, told) in &workers {
                 told.recv().ok().or_observed("process() panicked")??;
             }
