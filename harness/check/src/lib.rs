@@ -7,6 +7,8 @@
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`Machine`]: one instance of a service, stopped while others go on.
+//! - [`polls`]: how often a future is polled, to tell waiting from spinning.
+//! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`within`]: liveness, "this finishes at all".
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
