@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use harness::postgres::Postgres;
-use harness::{Failure, OrObserved};
+use harness::{Call, Failure, Machine, OrObserved};
 
-use crate::instance::{Call, Instance, Machine};
+use crate::instance::Instance;
 use crate::provider::Provider;
 use crate::subject::{IdemCfg, PayError, PayResp};
 use crate::traffic::Checkout;

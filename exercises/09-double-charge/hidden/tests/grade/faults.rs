@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use double_charge_hidden::instance::{Instance, Machine};
+use double_charge_hidden::instance::Instance;
 use double_charge_hidden::promise;
 use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{SHORT, database};
@@ -15,7 +15,7 @@ use double_charge_hidden::subject::{PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use harness::postgres::{LinkGuard, PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep, Swept};
-use harness::{Check, Failure, OrObserved, Outcome, within};
+use harness::{Check, Failure, Machine, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{hang_ups, waiting};
