@@ -1,7 +1,5 @@
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -11,55 +9,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::device::{Calibration, Calibrator, DeviceId, Malformed};
-use crate::ingest::{self, IngestReport, Reading};
-use crate::session::{Event, Session};
+use crate::api::{Event, HubConfig, HubError, HubSnapshot, IngestReport, Reading};
+use crate::device::{Calibration, Calibrator, DeviceId};
+use crate::ingest;
+use crate::session::Session;
 
 /// Calibrations that are kept ready: more than any region has devices.
 const CALIBRATIONS_MAX: u64 = 4096;
-
-#[derive(Clone, Debug)]
-pub struct HubConfig {
-    /// A device that is not heard of for this long is told [`Event::Expired`], once.
-    pub idle_ttl: Duration,
-    /// Events that a session may leave unread before it misses some.
-    pub outbox: usize,
-    /// How late an expiry may be.
-    pub sweep: Duration,
-}
-
-/// What `/metrics` shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubSnapshot {
-    /// Connected sessions.
-    pub sessions: usize,
-    /// Idle timers that are running.
-    pub timers: usize,
-    /// Events that wait to be read, over all sessions.
-    pub queued: usize,
-    /// Calibrations worked out since the start.
-    pub calibrations: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HubError {
-    Malformed(Malformed),
-}
-
-impl fmt::Display for HubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HubError::Malformed(malformed) = self;
-        malformed.fmt(f)
-    }
-}
-
-impl std::error::Error for HubError {}
-
-impl From<Malformed> for HubError {
-    fn from(malformed: Malformed) -> HubError {
-        HubError::Malformed(malformed)
-    }
-}
 
 /// Connects devices with whoever publishes to them. Lives inside a tokio runtime.
 pub struct Hub {
@@ -70,7 +26,6 @@ pub struct Hub {
 
 pub(crate) struct Shared {
     cfg: HubConfig,
-    started: Instant,
     pub(crate) devices: DashMap<DeviceId, Device>,
     /// Open alarms by site.
     pub(crate) alarms: DashMap<String, Vec<Reading>>,
@@ -102,7 +57,6 @@ impl Hub {
     pub fn new(cfg: HubConfig) -> Hub {
         let shared = Shared {
             cfg,
-            started: Instant::now(),
             devices: DashMap::new(),
             alarms: DashMap::new(),
             calibrator: Calibrator::default(),
@@ -143,7 +97,7 @@ impl Hub {
         };
         device.beat += 1;
         let (shared, d, beat) = (self.shared.clone(), d.clone(), device.beat);
-        let due = shared.due();
+        let due = Instant::now() + shared.cfg.idle_ttl;
         tokio::spawn(async move {
             shared.timers.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
@@ -227,15 +181,6 @@ impl Shared {
     pub(crate) fn calibration(&self, d: &DeviceId) -> Arc<Calibration> {
         self.calibrations
             .get_with_by_ref(d, || Arc::new(self.calibrator.calibrate(d)))
-    }
-
-    /// When a device that shows a sign of life now has gone quiet. Falls on a multiple of `sweep`, so that a site
-    /// that went dark expires in one go.
-    fn due(&self) -> Instant {
-        let idle = self.started.elapsed() + self.cfg.idle_ttl;
-        let sweep = self.cfg.sweep.as_nanos().max(1);
-        let due = idle.as_nanos().div_ceil(sweep) * sweep;
-        self.started + Duration::from_nanos(due as u64)
     }
 
     async fn expire(&self, d: &DeviceId, beat: u64) {

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -24,6 +25,8 @@ pub struct Check {
     notes: Mutex<Vec<String>>,
     postgres: Mutex<Vec<Arc<Postgres>>>,
     redis: Mutex<Vec<Arc<Redis>>>,
+    /// Databases asked for; several may be in the making at once.
+    databases: AtomicUsize,
 }
 
 impl Check {
@@ -36,6 +39,7 @@ impl Check {
             notes: Mutex::default(),
             postgres: Mutex::default(),
             redis: Mutex::default(),
+            databases: AtomicUsize::new(0),
         }
     }
 
@@ -127,7 +131,7 @@ impl Check {
                 "there is no PostgreSQL for this check; cargo xtask services up postgres keeps one running",
             ));
         };
-        let made = self.postgres.lock().map_or(0, |made| made.len());
+        let made = self.databases.fetch_add(1, Ordering::Relaxed);
         let mut job = job.clone();
         job.template = job.template.filter(|_| seeded);
         if made > 0 {

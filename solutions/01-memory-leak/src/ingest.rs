@@ -1,28 +1,8 @@
 use bytes::Bytes;
 
-use crate::device::{DeviceId, Frame, unpack};
-use crate::hub::{HubError, Shared};
-
-/// A calibrated level from which a reading is an alarm.
-pub const ALARM_LEVEL: u32 = 1000;
-
-/// What became of one batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IngestReport {
-    /// Records that were read and stored.
-    pub records: usize,
-    /// Those of them that are alarms.
-    pub alarms: usize,
-    /// 1 if the batch could not be worked through because the codec panicked on it.
-    pub panicked: usize,
-}
-
-/// The highest calibrated level in one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    pub device: DeviceId,
-    pub level: u32,
-}
+use crate::api::{ALARM_LEVEL, HubError, IngestReport, Reading};
+use crate::device::{Frame, unpack};
+use crate::hub::Shared;
 
 /// Works through a batch: keeps each device's header and makes the batch's alarms the site's open ones.
 pub(crate) fn run(shared: &Shared, batch: &Bytes) -> Result<IngestReport, HubError> {

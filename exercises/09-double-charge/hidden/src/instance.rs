@@ -28,10 +28,17 @@ impl Instance {
         provider: &Provider,
         cfg: IdemCfg,
     ) -> Result<Instance, Failure> {
+        Instance::at_door(tap, provider.door(name), cfg).await
+    }
+
+    /// [`Instance::start`], given the provider's address.
+    pub(crate) async fn at_door(
+        tap: Arc<PgTap>,
+        base_url: String,
+        cfg: IdemCfg,
+    ) -> Result<Instance, Failure> {
         let pool = pool(&tap)?;
-        let psp = HttpPsp {
-            base_url: provider.door(name),
-        };
+        let psp = HttpPsp { base_url };
         let payments = Payments::new(pool.clone(), Arc::new(psp), cfg).await;
         Ok(Instance { tap, pool, payments })
     }

@@ -3,7 +3,8 @@
 //! - `subject`: the code that is graded; `reference`: the solution.
 //! - [`traffic`]: what merchants send.
 //! - [`provider`] and [`turn`]: the payment provider, and what becomes of a charge.
-//! - [`instance`]: one instance of the service, with its own pool and tap; [`stage`]: two of them and a provider.
+//! - [`instance`]: one instance of the service, with its own pool and tap; [`doomed`]: one that dies while it is busy;
+//!   [`stage`]: two of them and a provider.
 //! - [`promise`]: what holds for a payment, whatever happened to it.
 
 #![expect(
@@ -17,6 +18,7 @@ pub use double_charge as subject;
 pub use double_charge_solution as subject;
 pub use double_charge_solution as reference;
 
+pub mod doomed;
 pub mod instance;
 pub mod promise;
 pub mod provider;

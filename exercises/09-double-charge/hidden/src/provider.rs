@@ -100,12 +100,16 @@ impl Book {
     }
 }
 
+/// What becomes of an order's charge where no script says it.
+type Otherwise = dyn Fn(&str) -> Turn + Send + Sync;
+
 #[derive(Default)]
 struct Desk {
     /// By door.
     points: Mutex<HashMap<String, Points>>,
     book: watch::Sender<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Turn>>>,
+    otherwise: Mutex<Option<Arc<Otherwise>>>,
     /// Look-ups yet to be answered with an error, by order.
     failing_lookups: Mutex<HashMap<String, usize>>,
 }
@@ -147,6 +151,11 @@ impl Provider {
             .entry(order_id.to_owned())
             .or_default()
             .extend(turns);
+    }
+
+    /// What becomes of the first charge request for an order that has no script. Later ones are charged at once.
+    pub fn otherwise(&self, turn: impl Fn(&str) -> Turn + Send + Sync + 'static) {
+        *lock(&self.desk.otherwise) = Some(Arc::new(turn));
     }
 
     /// The next `n` look-ups of that order's charge are answered with an error that says nothing about it.
@@ -263,7 +272,11 @@ impl Desk {
     ) -> Option<Response<Full<Bytes>>> {
         let order = charge["order_id"].as_str()?.to_owned();
         let turn = lock(&self.scripts).get_mut(&order).and_then(VecDeque::pop_front);
-        let turn = turn.unwrap_or_else(|| Turn::new(Effect::Charge));
+        let otherwise = lock(&self.otherwise).clone();
+        let otherwise = otherwise.filter(|_| self.book.borrow().asked(&order) == 0);
+        let turn = turn
+            .or_else(|| Some(otherwise?(&order)))
+            .unwrap_or_else(|| Turn::new(Effect::Charge));
         self.book.send_modify(|book| {
             book.asked.entry(order.clone()).or_default().push(key.clone());
             *book.in_flight.entry(order.clone()).or_default() += 1;
@@ -280,6 +293,9 @@ impl Desk {
         turn: Turn,
         enter: impl FnOnce() -> Bytes,
     ) -> Option<Response<Full<Bytes>>> {
+        if !turn.takes.is_zero() {
+            tokio::time::sleep(turn.takes).await;
+        }
         if let Some(gate) = &turn.request {
             gate.pass().await;
         }

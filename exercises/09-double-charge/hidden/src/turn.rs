@@ -1,6 +1,7 @@
 //! What becomes of one charge request, and the gates that hold it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -19,6 +20,8 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub(crate) effect: Effect,
+    /// What the provider takes before anything is charged.
+    pub(crate) takes: Duration,
     /// Waited for before anything is charged.
     pub(crate) request: Option<Gate>,
     /// Waited for between the charge and its answer.
@@ -29,9 +32,14 @@ impl Turn {
     pub fn new(effect: Effect) -> Turn {
         Turn {
             effect,
+            takes: Duration::ZERO,
             request: None,
             answer: None,
         }
+    }
+
+    pub fn after(self, takes: Duration) -> Turn {
+        Turn { takes, ..self }
     }
 
     pub fn request_held(self, gate: &Gate) -> Turn {

@@ -11,6 +11,8 @@ mod answers;
 mod duplicates;
 #[path = "grade/faults.rs"]
 mod faults;
+#[path = "grade/hang_ups.rs"]
+mod hang_ups;
 #[path = "grade/keys.rs"]
 mod keys;
 #[path = "grade/leases.rs"]
@@ -21,6 +23,8 @@ mod outcomes;
 mod retention;
 #[path = "grade/slow.rs"]
 mod slow;
+#[path = "grade/waiting.rs"]
+mod waiting;
 
 use harness::{Spec, check};
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Check, Failure, OrObserved, Outcome, alloc, ensure};
@@ -10,7 +11,16 @@ use memory_leak_hidden::subject::{
 };
 use memory_leak_hidden::traffic::{self, batch_that_panics, large_batch, name_of, packed_body, small_batch};
 
-use crate::observe::{held_since, kib, patient_hub, rest};
+use crate::observe::{because, comes_about, housekeeping, kept_since, kib, patient_hub, soon};
+
+const OF_A_BATCH: &str = "A header is 64 bytes at most: what is kept beyond that is the batch that it came with, or a \
+                          copy of it.";
+const IN_PLACE: &str = "`into_iter().filter().collect()` works in place: the few that are left keep the room that all of \
+                        them had.";
+const CLEARED: &str = "Clearing a buffer keeps its capacity: one per device grows to each device's largest body and stays \
+                       there.";
+const FINISHED: &str = "What has been reported is still owned by something: a JoinSet, for one, keeps each finished task \
+                        until somebody joins it.";
 
 const MIB: usize = 1 << 20;
 const LARGE: usize = 64;
@@ -42,7 +52,8 @@ pub async fn headers(cx: &Check) -> Outcome {
     for (n, device) in fleet.iter().enumerate() {
         ingest(&hub, large_batch(device, &header(n, len), MIB)).await?;
     }
-    cx.measure("kept_after_large_batches_bytes", held_since(before).await as f64);
+    cx.measure("kept_after_large_batches_bytes", kept_since(before).await as f64);
+    because(cx, "kept_after_large_batches_bytes", OF_A_BATCH);
     for (n, device) in fleet.iter().enumerate() {
         same_header(&hub, device, &header(n, len))?;
     }
@@ -101,29 +112,58 @@ impl Drop for Tracked {
 pub async fn given_back(cx: &Check) -> Outcome {
     const BATCHES: usize = 16;
     let hub = patient_hub(cx);
+    let body_bytes = cx.draw("body, KiB", &[640, 900, 1024]) * 1024;
     let fleet = traffic::fleet("oslo", BATCHES);
     introduce(&hub, "oslo", &fleet).await?;
     let held = Arc::new(AtomicUsize::new(0));
     let before = alloc::settled().await;
     for (n, device) in fleet.iter().enumerate() {
-        let batch = large_batch(device, &header(n, 48), MIB);
+        let batch = large_batch(device, &header(n, 48), body_bytes);
         ingest(&hub, Tracked::batch(batch, &held)).await?;
     }
-    rest().await;
-    let held = held.load(Relaxed);
+    comes_about(|| held.load(Relaxed) == 0).await;
+    let left = held.load(Relaxed);
     ensure!(
-        held == 0,
+        left == 0,
         "A slice of a batch, or a clone of it, shares the batch's memory and keeps all of it; copy the bytes you keep.",
-        "{held} of {BATCHES} batches of 1 MiB are still held after their ingest; a header of 48 bytes is kept of each"
+        "{left} of {BATCHES} batches of {} are still held after their ingest; a header of 48 bytes is kept of each",
+        kib(body_bytes as i64)
     );
-    let kept = held_since(before).await;
+    let kept = kept_since(before).await;
     ensure!(
-        kept < (BATCHES * MIB / 4) as i64,
+        kept < (BATCHES * body_bytes / 4) as i64,
         "Truncating a copy of the batch keeps the copy's capacity, which is the batch's; copy only the bytes you keep.",
-        "the {BATCHES} batches of 1 MiB are given back, but {} are kept for their headers of 48 bytes",
+        "the {BATCHES} batches of {} are given back, but {} are kept for their headers of 48 bytes",
+        kib(body_bytes as i64),
         kib(kept)
     );
+    for (fate, batch) in bad_batches(&fleet[0], body_bytes) {
+        // Whatever is reported; what counts here is that the batch is let go.
+        let ingesting = hub.ingest(Tracked::batch(batch, &held));
+        match fate {
+            "whose caller has gone" => drop(tokio::time::timeout(Duration::ZERO, ingesting).await),
+            _ => drop(soon("the report of a bad batch", ingesting).await?),
+        }
+        ensure!(
+            comes_about(|| held.load(Relaxed) == 0).await,
+            "What is cleaned up at the end of a batch is not cleaned up when the batch ends early.",
+            "a batch {fate} is still held"
+        );
+    }
     Ok(())
+}
+
+/// Batches that do not get to their end, and why.
+fn bad_batches(device: &DeviceId, body_bytes: usize) -> [(&'static str, Bytes); 3] {
+    let good = large_batch(device, b"fw=2", body_bytes);
+    let mut cut_short = vec![0; body_bytes];
+    cut_short.truncate(body_bytes / 3 * 3 - 1);
+    let panics = FrameBuilder::new(device.site()).packed(name_of(device), b"fw=2", &cut_short);
+    [
+        ("that is no frame", good.slice(..good.len() - 1)),
+        ("that the codec panics on", panics.build()),
+        ("whose caller has gone", good),
+    ]
 }
 
 const SITES: usize = 16;
@@ -158,7 +198,8 @@ pub async fn alarms(cx: &Check) -> Outcome {
             "a batch of {RECORDS} records with 3 alarms was reported as {report:?}"
         );
     }
-    cx.measure("kept_for_open_alarms_bytes", held_since(before).await as f64);
+    cx.measure("kept_for_open_alarms_bytes", kept_since(before).await as f64);
+    because(cx, "kept_for_open_alarms_bytes", IN_PLACE);
     for site in &sites {
         open_alarms(&hub, site, &wide_batch(site, &[7, 1903, 3999]).1)?;
     }
@@ -185,7 +226,8 @@ pub async fn alarms(cx: &Check) -> Outcome {
             self::levels(&hub.alarms("oslo"))
         );
     }
-    cx.measure("kept_after_packed_bodies_bytes", held_since(before).await as f64);
+    cx.measure("kept_after_packed_bodies_bytes", kept_since(before).await as f64);
+    because(cx, "kept_after_packed_bodies_bytes", CLEARED);
     Ok(())
 }
 
@@ -227,10 +269,10 @@ pub async fn no_room_left(cx: &Check) -> Outcome {
         // What is read next is small again.
         ingest(&hub, small_batch("oslo", std::slice::from_ref(device), 1)).await?;
     }
-    let kept = held_since(before).await;
+    let kept = kept_since(before).await;
     ensure!(
         kept < (LARGE * MIB / 4) as i64,
-        "Clearing a buffer keeps its capacity: one per device grows to each device's largest body and stays there.",
+        CLEARED,
         "{} are kept after each of {LARGE} devices sent one body of 1 MiB and a small one after it",
         kib(kept)
     );
@@ -242,10 +284,10 @@ pub async fn no_room_left(cx: &Check) -> Outcome {
     for site in &sites {
         ingest(&hub, wide_batch(site, &[5]).0).await?;
     }
-    let kept = held_since(before).await;
+    let kept = kept_since(before).await;
     ensure!(
         kept < (SITES * RECORDS * 4) as i64,
-        "`into_iter().filter().collect()` works in place: the few that are left keep the room that all of them had.",
+        IN_PLACE,
         "{} are kept for one open alarm at each of {SITES} sites, whose batches had {RECORDS} records",
         kib(kept)
     );
@@ -272,7 +314,8 @@ pub async fn reports(cx: &Check) -> Outcome {
         }
         same_report(&hub.ingest(good.clone()).await, (fleet.len(), 0))?;
     }
-    cx.measure("kept_after_ingests_bytes", held_since(before).await as f64);
+    cx.measure("kept_after_ingests_bytes", kept_since(before).await as f64);
+    because(cx, "kept_after_ingests_bytes", FINISHED);
     let batches: Vec<_> = (0..64).map(|n| if n == 9 { &panics } else { &good }).collect();
     let ingests: Vec<_> = batches.iter().map(|batch| beside(&hub, batch)).collect();
     for (n, ingest) in ingests.into_iter().enumerate() {
@@ -310,9 +353,30 @@ fn same_report(result: &Result<IngestReport, HubError>, (records, panicked): (us
     Ok(())
 }
 
+/// Many gateways at once, then business as usual.
+async fn burst(hub: &Arc<Hub>, batch: &Bytes) -> Outcome {
+    const AT_ONCE: usize = 1000;
+    let before = alloc::settled().await;
+    let ingests: Vec<_> = (0..AT_ONCE).map(|_| beside(hub, batch)).collect();
+    for ingest in ingests {
+        same_report(&ingest.await?, (2, 0))?;
+    }
+    for _ in 0..8 {
+        ingest(hub, batch.clone()).await?;
+    }
+    let kept = kept_since(before).await;
+    ensure!(
+        kept < 96 * 1024,
+        FINISHED,
+        "{} are kept after {AT_ONCE} batches at once, all of them answered, and a few more after them",
+        kib(kept)
+    );
+    Ok(())
+}
+
 pub async fn finished_leave_nothing(cx: &Check) -> Outcome {
     const STEP: usize = 2000;
-    let hub = patient_hub(cx);
+    let hub = Arc::new(patient_hub(cx));
     let fleet = traffic::fleet("oslo", 2);
     let batch = small_batch("oslo", &fleet, 1);
     let mut readings = Vec::new();
@@ -320,9 +384,10 @@ pub async fn finished_leave_nothing(cx: &Check) -> Outcome {
         for _ in 0..STEP {
             ingest(&hub, batch.clone()).await?;
         }
+        housekeeping().await;
         readings.push(alloc::settled().await.live_bytes);
         if step == 1 && readings[1] - readings[0] < 128 * 1024 {
-            return Ok(());
+            return burst(&hub, &batch).await;
         }
     }
     let grown = readings.iter().max().unwrap_or(&0) - readings[0];
@@ -338,7 +403,5 @@ pub async fn finished_leave_nothing(cx: &Check) -> Outcome {
         kib(grown),
         7 * STEP
     ))
-    .because(
-        "A JoinSet keeps each finished task until somebody joins it, and nobody does before the shutdown.",
-    ))
+    .because(FINISHED))
 }

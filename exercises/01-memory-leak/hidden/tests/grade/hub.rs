@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use harness::{Check, OrObserved, Outcome, ensure, tasks, within};
-use memory_leak_hidden::subject::{Event, Hub, HubConfig};
+use harness::{Check, OrObserved, Outcome, alloc, ensure, tasks};
+use memory_leak_hidden::subject::{DeviceId, Event, Hub, HubConfig};
 use memory_leak_hidden::traffic::{self, message, small_batch};
 
-use crate::observe::{HOUR, patient_hub, rest, unread};
+use crate::observe::{HOUR, by, comes_about, held_since, kib, patient_hub, soon, unread};
 
 pub async fn calibrated_once(cx: &Check) -> Outcome {
     let devices = cx.draw("devices", &[1000, 1400, 1800]);
@@ -38,6 +38,26 @@ pub async fn calibrated_once(cx: &Check) -> Outcome {
          their memory.",
         "{again} calibrations were worked out again for {devices} known devices, each looked up twice"
     );
+    bounded(&hub).await
+}
+
+/// The cache is as large as the contract says, however many devices there have been.
+async fn bounded(hub: &Hub) -> Outcome {
+    const STRANGERS: usize = 14_000;
+    let before = alloc::settled().await;
+    for n in 0..STRANGERS {
+        hub.calibration(&DeviceId::new("transit", &traffic::name(n)));
+        if n % 256 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let held = held_since(before).await;
+    ensure!(
+        held < 8 * 1024 * 1024,
+        "The calibrations were level because their cache has a bound; without it they are a leak like the others.",
+        "{} more are held after {STRANGERS} more devices were calibrated, of which 4096 may be kept",
+        kib(held)
+    );
     Ok(())
 }
 
@@ -45,7 +65,7 @@ pub async fn shutdown(cx: &Check) -> Outcome {
     const EVENTS: u64 = 8;
     let alive = tasks::alive();
     let hub = Hub::new(HubConfig {
-        idle_ttl: HOUR,
+        idle_ttl: 1000 * HOUR,
         outbox: cx.draw("outbox", &[8, 16, 32]),
         sweep: Duration::from_secs(1),
     });
@@ -59,13 +79,15 @@ pub async fn shutdown(cx: &Check) -> Outcome {
         let batch = small_batch("oslo", &traffic::fleet("oslo", 2), 1);
         hub.ingest(batch).await.or_observed("a batch was refused")?;
     }
+    let panicked = hub.ingest(traffic::batch_that_panics("oslo")).await;
+    panicked.or_observed("a batch was refused")?;
     for event in 0..EVENTS {
         hub.publish("oslo", message(event)).await;
     }
-    within(Duration::from_secs(2), "shutdown()", hub.shutdown())
+    by(Duration::from_secs(2), "shutdown()", hub.shutdown())
         .await
         .map_err(|failure| failure.because("Shutdown waits for something that nobody has told to end."))?;
-    rest().await;
+    comes_about(|| tasks::alive() <= alive).await;
     let left = tasks::alive().saturating_sub(alive);
     ensure!(
         left == 0,
@@ -81,7 +103,7 @@ pub async fn shutdown(cx: &Check) -> Outcome {
             "{EVENTS} events were published before shutdown(), a session heard {} of them",
             heard.len()
         );
-        let end = within(HOUR, "the end of a session after shutdown()", session.next());
+        let end = soon("the end of a session after shutdown()", session.next());
         let end = end.await.map_err(|failure| {
             failure
                 .because("A session ends when the last sender of its channel is dropped; one is still held.")

@@ -7,7 +7,7 @@ use memory_leak_hidden::subject::{DeviceId, Event, Hub, HubConfig, Session};
 use memory_leak_hidden::traffic;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::observe::{HOUR, held_since, kib};
+use crate::observe::{HOUR, because, held_since, kib};
 
 const DEVICES: usize = 10;
 /// Timers of tokio's are exact to a millisecond.
@@ -29,6 +29,11 @@ impl Idle {
             sweep,
         });
         Idle { hub, idle_ttl, sweep }
+    }
+
+    /// Lets what the hub does once per sweep have its turn. Shorter than the shortest idle time.
+    async fn housekeeping(&self) {
+        sleep(2 * self.sweep).await;
     }
 
     /// Waits for the expiry of a device whose last sign of life was at `alive`, and looks at the clock.
@@ -59,6 +64,8 @@ impl Idle {
     }
 }
 
+const ONE_DEADLINE: &str = "Each touch leaves something behind that waits through the idle time, a task or a timer; a \
+                            device needs one deadline that moves.";
 const NEVER: &str = "After the last sign of life a deadline must be left that fires: a timer that finds newer signs of \
                      life when it fires has to be set again.";
 
@@ -69,7 +76,9 @@ pub async fn told_once_and_on_time(cx: &Check) -> Outcome {
     let before = alloc::settled().await;
     cx.stage("10 x 10 000 heartbeats");
     beat(&idle.hub, &fleet, 10_000).await;
+    idle.housekeeping().await;
     cx.measure("kept_after_touches_bytes", held_since(before).await as f64);
+    because(cx, "kept_after_touches_bytes", ONE_DEADLINE);
     cx.stage("silence");
     let until = Instant::now() + (idle.idle_ttl + idle.sweep) * 4;
     let mut told = Vec::new();
@@ -132,8 +141,16 @@ pub async fn postponed(cx: &Check) -> Outcome {
             failure.evidence("the device had disconnected and connected again; connecting is a sign of life")
         })?;
 
+    cx.stage("two sessions of a device");
+    let mut second = idle.hub.connect(device.clone()).await;
+    let alive = Instant::now();
+    idle.expires(&mut session, alive).await?;
+    idle.expires(&mut second, alive).await.map_err(|failure| {
+        failure.because("Every session of a device is told that it expired, not only one of them.")
+    })?;
+
     cx.stage("one of two sessions of a device leaves");
-    let second = idle.hub.connect(device.clone()).await;
+    idle.hub.touch(&device);
     let alive = Instant::now();
     sleep(idle.idle_ttl / 2).await;
     drop(second);
@@ -145,16 +162,17 @@ pub async fn postponed(cx: &Check) -> Outcome {
 pub async fn heartbeats_leave_nothing(cx: &Check) -> Outcome {
     const ROUNDS: usize = 2000;
     let idle = Idle::new(cx);
-    let (fleet, _sessions) = connect(&idle.hub).await;
+    let (fleet, mut sessions) = connect(&idle.hub).await;
     beat(&idle.hub, &fleet, 100).await;
     let (heap, alive) = (alloc::settled().await, tasks::alive());
     let beats = ROUNDS * DEVICES;
     beat(&idle.hub, &fleet, ROUNDS).await;
+    idle.housekeeping().await;
     let held = held_since(heap).await;
     let more = tasks::alive().saturating_sub(alive);
     ensure!(
         more <= 2 * DEVICES,
-        "Each touch leaves a task behind that sleeps through the idle time; a device needs one deadline that moves.",
+        ONE_DEADLINE,
         "{more} more tasks are alive after {beats} heartbeats of {DEVICES} connected devices, and {} more are held",
         kib(held)
     );
@@ -163,6 +181,49 @@ pub async fn heartbeats_leave_nothing(cx: &Check) -> Outcome {
         "Each touch leaves an entry in a queue until the idle time is over; re-arm the device's entry instead of adding one.",
         "{} more are held after {beats} heartbeats of {DEVICES} connected devices, in {more} more tasks",
         kib(held)
+    );
+    cx.stage("heartbeats of devices that are not connected");
+    strangers(&idle.hub).await?;
+    cx.stage("devices that expire and come back");
+    awake_again(&idle, &fleet[0], &mut sessions[0]).await
+}
+
+async fn strangers(hub: &Hub) -> Outcome {
+    const STRANGERS: usize = 5000;
+    let before = alloc::settled().await;
+    for device in traffic::fleet("elsewhere", STRANGERS) {
+        hub.touch(&device);
+    }
+    let held = held_since(before).await;
+    ensure!(
+        held < 64 * 1024,
+        "Touching a device that is not connected does nothing: an entry for each that ever sent a heartbeat is another leak.",
+        "{} more are held after one heartbeat each of {STRANGERS} devices that are not connected",
+        kib(held)
+    );
+    Ok(())
+}
+
+/// Silence and new signs of life in turns: each time one expiry, and nothing that stays.
+async fn awake_again(idle: &Idle, device: &DeviceId, session: &mut Session) -> Outcome {
+    const TURNS: usize = 40;
+    let mut before = None;
+    for turn in 0..TURNS {
+        idle.hub.touch(device);
+        idle.expires(session, Instant::now()).await?;
+        if turn == TURNS / 4 {
+            before = Some((alloc::settled().await, tasks::alive()));
+        }
+    }
+    let Some((heap, alive)) = before else {
+        return Ok(());
+    };
+    let (held, more) = (held_since(heap).await, tasks::alive().saturating_sub(alive));
+    ensure!(
+        more <= 2 && held < 4096,
+        "What a deadline leaves behind when it has passed comes on top of the next one.",
+        "{more} more tasks are alive and {held} more bytes held after a device expired and came back {} times",
+        TURNS - TURNS / 4
     );
     Ok(())
 }

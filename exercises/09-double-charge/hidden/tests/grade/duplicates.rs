@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use double_charge_hidden::doomed::Doomed;
 use double_charge_hidden::instance::POOL;
 use double_charge_hidden::promise::succeeded;
 use double_charge_hidden::provider::{Acquirer, Book};
-use double_charge_hidden::stage::{LONG, Stage, database};
-use double_charge_hidden::subject::{PayError, PayResp};
+use double_charge_hidden::stage::{LONG, SOON, Stage, database};
+use double_charge_hidden::subject::{IdemCfg, PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
 use harness::postgres::{Gate as TapGate, PgTap, Postgres};
@@ -20,8 +21,13 @@ const DUPLICATES: usize = 100;
 const FOREVER: Duration = Duration::from_secs(60 * 60);
 
 pub async fn at_once(cx: &Check) -> Outcome {
-    let pg = database(cx).await?;
-    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    tokio::try_join!(new_key(cx), abandoned_key(cx)).map(drop)
+}
+
+/// Nobody has seen the key before.
+async fn new_key(cx: &Check) -> Outcome {
+    let pg = &database(cx).await?;
+    let stage = Arc::new(Stage::set(cx, pg, LONG).await?);
     let checkout = Checkout::new(Acquirer::EveryRequest, "at-once");
     let charging = Gate::default();
     stage.provider.script(
@@ -41,7 +47,7 @@ pub async fn at_once(cx: &Check) -> Outcome {
             answer
         });
     }
-    until_two_have_looked(&pg, &gates).await?;
+    until_two_have_looked(pg, &gates, 2 * POOL as usize).await?;
     gates.iter().for_each(TapGate::open);
     until_the_rest_have_had_their_say(&stage, &checkout, &returned).await;
     charging.open();
@@ -79,6 +85,74 @@ pub async fn at_once(cx: &Check) -> Outcome {
     stage.settles_with_one_charge(&checkout, &told).await
 }
 
+/// The lease of an abandoned key, and how much of the next one may be spent on holding answers back: what follows has to
+/// end within its lease on a slow machine as well.
+const LEASE: Duration = Duration::from_secs(4);
+const HELD_MAX: Duration = Duration::from_millis(1_500);
+
+/// An attempt has died before it charged, its lease is over, and everybody comes at once to take over: duplicates and
+/// the recovery job, on both instances.
+async fn abandoned_key(cx: &Check) -> Outcome {
+    let pg = &database(cx).await?;
+    let cfg = IdemCfg { lease: LEASE, ..LONG };
+    let stage = Arc::new(Stage::set(cx, pg, cfg).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "abandoned");
+    let charging = Gate::default();
+    stage.provider.script(
+        checkout.order(),
+        [Turn::new(Effect::LoseRequest).request_held(&charging)],
+    );
+    let mut first = Doomed::start(pg, &stage.provider, cfg).await?;
+    first.send(&checkout);
+    within(SOON, "the charge request", charging.until_arrived(1)).await?;
+    let lease = Instant::now();
+    first.die().await;
+    charging.open();
+    stage.provider.until_idle(checkout.order()).await?;
+    tokio::time::sleep((LEASE + Duration::from_millis(100)).saturating_sub(lease.elapsed())).await;
+
+    let gates = [first_answers(&stage.a.tap), first_answers(&stage.b.tap)];
+    let mut calls = JoinSet::new();
+    for n in 0..TAKERS {
+        let (stage, checkout) = (stage.clone(), checkout.clone());
+        calls.spawn(async move {
+            let payments = if n % 2 == 0 {
+                &stage.a.payments
+            } else {
+                &stage.b.payments
+            };
+            match n < 2 {
+                // How many it dealt with is its own affair.
+                true => payments.recover().await.map(|_| None).or(Ok(None)),
+                false => checkout.send(payments).await.map(Some),
+            }
+        });
+    }
+    tokio::time::timeout(HELD_MAX, until_two_have_looked(pg, &gates, TAKERS))
+        .await
+        .unwrap_or(Ok(()))?;
+    gates.iter().for_each(TapGate::open);
+    let answers = within(
+        Duration::from_secs(15),
+        "an answer to everybody who took over",
+        calls.join_all(),
+    )
+    .await?;
+    stage.provider.until_idle(checkout.order()).await?;
+    stage.charged_once(&checkout).map_err(|failure| {
+        failure.because(
+            "Two saw that the lease was over before either took the key: taking over has to look and to write in one step.",
+        )
+    })?;
+    let told = answers.into_iter().filter_map(Result::transpose).collect();
+    stage
+        .settles_with_one_charge(&checkout, &finals_if_any(told)?)
+        .await
+}
+
+/// Two recovery jobs and four duplicates.
+const TAKERS: usize = 6;
+
 fn who_charged(book: &Book) -> &'static str {
     let of = |door: &str| book.charged.iter().filter(|charged| charged.door == door).count();
     if (of("a"), of("b")) == (1, 1) {
@@ -103,7 +177,7 @@ fn first_answers(tap: &PgTap) -> TapGate {
 
 /// Every connection has its first answer, or two have and no other comes, or one has and the others wait for it in the
 /// server. Duplicates may also be kept apart before they reach the database; then nobody comes for a while.
-async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2]) -> Outcome {
+async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2], all: usize) -> Outcome {
     let mut admin = pg.admin().await?;
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut came = (0, Instant::now());
@@ -118,7 +192,7 @@ async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2]) -> Outcome {
             let rows = admin.query(blocked).await.unwrap_or_default();
             let blocked = rows.first().and_then(|row| row.text(0)).is_some_and(|n| n != "0");
             let alone = came.1.elapsed() > Duration::from_secs(1);
-            (waiting == 2 * POOL as usize || waiting > 0 && (blocked || alone)).then_some(())
+            (waiting == all || waiting > 0 && (blocked || alone)).then_some(())
         },
     )
     .await
@@ -140,8 +214,15 @@ async fn until_the_rest_have_had_their_say(stage: &Stage, checkout: &Checkout, r
     }
 }
 
-/// The final answers; everything else may only be "in progress".
+/// The final answers, of which there has to be one.
 fn finals(answers: Vec<Result<PayResp, PayError>>) -> Result<Vec<PayResp>, Failure> {
+    let told = finals_if_any(answers)?;
+    told.first().or_observed("no duplicate got the answer")?;
+    Ok(told)
+}
+
+/// The final answers; everything else may only be "in progress".
+fn finals_if_any(answers: Vec<Result<PayResp, PayError>>) -> Result<Vec<PayResp>, Failure> {
     let mut told = Vec::new();
     for answer in answers {
         match answer {
@@ -163,6 +244,5 @@ fn finals(answers: Vec<Result<PayResp, PayError>>) -> Result<Vec<PayResp>, Failu
             }
         }
     }
-    told.first().or_observed("no duplicate got the answer")?;
     Ok(told)
 }

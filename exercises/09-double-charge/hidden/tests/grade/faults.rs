@@ -18,6 +18,8 @@ use harness::sweep::{After, Case, Scene, Sweep, Swept};
 use harness::{Check, Failure, Machine, OrObserved, Outcome, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::{hang_ups, waiting};
+
 /// Cases at one time for each acquirer. Most of them wait for their lease and hold no connection.
 const CASES: usize = 64;
 /// Cases at one time whose instance lives.
@@ -37,7 +39,12 @@ enum Fault {
 }
 
 pub async fn crash(cx: &Check) -> Outcome {
-    both(cx, Fault::Crash).await
+    tokio::try_join!(
+        both(cx, Fault::Crash),
+        waiting::for_the_dead(cx, Acquirer::EveryRequest),
+        waiting::for_the_dead(cx, Acquirer::OncePerKey),
+    )
+    .map(drop)
 }
 
 pub async fn cut(cx: &Check) -> Outcome {
@@ -45,7 +52,7 @@ pub async fn cut(cx: &Check) -> Outcome {
 }
 
 pub async fn hang_up(cx: &Check) -> Outcome {
-    both(cx, Fault::HangUp).await
+    tokio::try_join!(both(cx, Fault::HangUp), hang_ups::while_charging(cx)).map(drop)
 }
 
 /// With either acquirer, side by side.

@@ -10,7 +10,7 @@ use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
 
 /// Merchants and keys that have nothing to do with each other, however they are put together. Behind all but one of
 /// the merchants stands the acquirer that makes one charge per key.
-const UNRELATED: [(&str, &str); 8] = [
+const UNRELATED: [(&str, &str); 11] = [
     ("lantern-books", "7f3a"),
     ("harbour-tea", "7f3a"),
     ("shop", "7f3a"),
@@ -19,6 +19,15 @@ const UNRELATED: [(&str, &str); 8] = [
     ("shop", "1a"),
     ("shop1", "a"),
     ("shop", "a/1:b"),
+    ("shop", "7F3A"),
+    (
+        "shop",
+        "order-0000000000000000000000000000000000000000000000000000000001",
+    ),
+    (
+        "shop",
+        "order-0000000000000000000000000000000000000000000000000000000002",
+    ),
 ];
 
 pub async fn scoped(cx: &Check) -> Outcome {
@@ -114,8 +123,16 @@ async fn another_request_is_refused(stage: &Stage, checkout: &Checkout) -> Outco
             },
         ),
     ];
+    // Put side by side, the two fields read as before.
+    let cents = request.amount_cents.to_string();
+    let (moved, left) = cents.split_at(cents.len() - 2);
+    let moved = PayReq {
+        order_id: format!("{}{moved}", request.order_id),
+        amount_cents: left.parse().or_observed("the amount's last digits")?,
+        ..request.clone()
+    };
     let calls = stage.provider.book().calls();
-    for (field, request) in others {
+    for (field, request) in others.into_iter().chain([("order and amount", moved)]) {
         let other = Checkout {
             request,
             ..checkout.clone()

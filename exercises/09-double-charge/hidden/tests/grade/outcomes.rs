@@ -11,6 +11,8 @@ use double_charge_hidden::turn::{Effect, Turn};
 use harness::{Check, Failure, Outcome, within};
 use tokio::task::JoinSet;
 
+use crate::waiting;
+
 /// What becomes of an order's first charge requests, and of how many look-ups; then all is well.
 struct Case {
     name: &'static str,
@@ -60,11 +62,20 @@ const BUSY: [Case; 2] = [
 ];
 
 pub async fn unknown(cx: &Check) -> Outcome {
-    all(cx, &UNKNOWN).await
+    tokio::try_join!(
+        all(cx, &UNKNOWN),
+        waiting::for_nothing(cx, Acquirer::OncePerKey, Effect::LoseAnswer),
+        waiting::for_nothing(cx, Acquirer::EveryRequest, Effect::LoseRequest),
+    )
+    .map(drop)
 }
 
 pub async fn busy(cx: &Check) -> Outcome {
-    all(cx, &BUSY).await
+    tokio::try_join!(
+        all(cx, &BUSY),
+        waiting::for_nothing(cx, Acquirer::EveryRequest, Effect::Busy),
+    )
+    .map(drop)
 }
 
 /// Side by side, since most of their time is a lease's.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use double_charge_hidden::promise::succeeded;
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{SHORT, SOON, Stage, database};
+use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -15,6 +15,45 @@ use time::OffsetDateTime;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub async fn purge(cx: &Check) -> Outcome {
+    tokio::try_join!(by_state(cx), by_end(cx)).map(drop)
+}
+
+/// A payment that began before the cut and ended after it.
+async fn by_end(cx: &Check) -> Outcome {
+    /// Further apart than two clocks.
+    const APART: Duration = Duration::from_millis(500);
+    let pg = database(cx).await?;
+    let stage = Arc::new(Stage::set(cx, &pg, LONG).await?);
+    let checkout = Checkout::new(Acquirer::EveryRequest, "began-earlier");
+    let charging = Gate::default();
+    stage.provider.script(
+        checkout.order(),
+        [Turn::new(Effect::Charge).request_held(&charging)],
+    );
+    let (attempt, sent) = (stage.clone(), checkout.clone());
+    let attempt = tokio::spawn(async move { sent.send(&attempt.a.payments).await });
+    within(SOON, "the charge request", charging.until_arrived(1)).await?;
+    tokio::time::sleep(APART).await;
+    let cut = OffsetDateTime::now_utc();
+    tokio::time::sleep(APART).await;
+    charging.open();
+    let paid = within(SOON, "the payment's answer", attempt)
+        .await?
+        .or_observed("the payment panicked")?
+        .or_observed("a payment failed")?;
+    purged(&stage, cut + LONG.retention).await?;
+    stage
+        .settles_with_one_charge(&checkout, &[paid])
+        .await
+        .map_err(|failure| {
+            failure
+                .because("Retention counts from the end of a payment, not from its first request.")
+                .evidence("the payment began before the retention's cut, and was finished after it")
+        })
+}
+
+/// Payments in every state.
+async fn by_state(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
     let [finished, running, lost] =

@@ -1,19 +1,21 @@
 //! `pulse`: the hub between devices and the services that watch over them.
 //!
+//! - [`api`]: what callers see
 //! - [`device`]: ids, frames and calibration, as the firmware team delivers them
 //! - [`Hub`]: who is connected, what they are told, and who has gone quiet
 //! - [`Session`]: one connected device's side of the hub
 //! - `ingest`: from a gateway's batch to headers and alarms
 
+pub mod api;
 pub mod device;
 mod hub;
 mod ingest;
 mod session;
 
+pub use api::{ALARM_LEVEL, Event, HubConfig, HubError, HubSnapshot, IngestReport, Reading};
 pub use device::{Calibration, DeviceId, FrameBuilder, Malformed};
-pub use hub::{Hub, HubConfig, HubError, HubSnapshot};
-pub use ingest::{ALARM_LEVEL, IngestReport, Reading};
-pub use session::{Event, Session};
+pub use hub::Hub;
+pub use session::Session;
 
 /// Fragments less.
 #[global_allocator]

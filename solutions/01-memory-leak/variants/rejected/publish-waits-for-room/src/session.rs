@@ -1,21 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
+use crate::api::Event;
 use crate::device::DeviceId;
 use crate::hub::Shared;
-
-/// What a session is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    Message(Bytes),
-    /// The reader fell behind: this many events are missing here.
-    Lagged(u64),
-    /// The device was not heard of for the idle time.
-    Expired,
-}
 
 /// One connected device's side of the hub. Dropping it disconnects.
 pub struct Session {

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,55 +9,13 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
-use crate::device::{Calibration, Calibrator, DeviceId, Malformed};
-use crate::ingest::{self, IngestReport, Reading};
-use crate::session::{Event, Session};
+use crate::api::{Event, HubConfig, HubError, HubSnapshot, IngestReport, Reading};
+use crate::device::{Calibration, Calibrator, DeviceId};
+use crate::ingest;
+use crate::session::Session;
 
 /// Calibrations that are kept ready: more than any region has devices.
 const CALIBRATIONS_MAX: u64 = 4096;
-
-#[derive(Clone, Debug)]
-pub struct HubConfig {
-    /// A device that is not heard of for this long is told [`Event::Expired`], once.
-    pub idle_ttl: Duration,
-    /// Events that a session may leave unread before it misses some.
-    pub outbox: usize,
-    /// How late an expiry may be.
-    pub sweep: Duration,
-}
-
-/// What `/metrics` shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubSnapshot {
-    /// Connected sessions.
-    pub sessions: usize,
-    /// Idle timers that are running.
-    pub timers: usize,
-    /// Events that wait to be read, over all sessions.
-    pub queued: usize,
-    /// Calibrations worked out since the start.
-    pub calibrations: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HubError {
-    Malformed(Malformed),
-}
-
-impl fmt::Display for HubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HubError::Malformed(malformed) = self;
-        malformed.fmt(f)
-    }
-}
-
-impl std::error::Error for HubError {}
-
-impl From<Malformed> for HubError {
-    fn from(malformed: Malformed) -> HubError {
-        HubError::Malformed(malformed)
-    }
-}
 
 /// Connects devices with whoever publishes to them. Lives inside a tokio runtime.
 pub struct Hub {

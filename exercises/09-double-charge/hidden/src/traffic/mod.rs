@@ -1,5 +1,7 @@
 //! What merchants' checkouts send: a payment under a key of the merchant's choosing, and the same again for as long as
-//! no answer is final, as the service's documentation asks of them.
+//! no answer is final, as the service's documentation asks of them; and a [`sale`], when many do so at once.
+
+pub mod sale;
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
-//! What `pulse`'s users do: fleets that connect and reconnect, publishers, gateways with their batches.
+//! What `pulse`'s users do: fleets that connect and reconnect, publishers, gateways with their batches; and all of it
+//! together through a [`night`].
+
+pub mod night;
 
 use bytes::Bytes;
 

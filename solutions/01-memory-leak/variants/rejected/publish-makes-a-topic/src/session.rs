@@ -1,0 +1,61 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::mpsc;
+
+use crate::api::Event;
+use crate::device::DeviceId;
+use crate::hub::Shared;
+
+/// One connected device's side of the hub. Dropping it disconnects.
+pub struct Session {
+    shared: Arc<Shared>,
+    device: DeviceId,
+    /// Which of the device's outlets is this session's, so that `drop` takes out that one.
+    id: usize,
+    /// What is published to the site.
+    unread: Receiver<Event>,
+    /// What concerns this device only.
+    expiries: mpsc::Receiver<Event>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        device: DeviceId,
+        id: usize,
+        unread: Receiver<Event>,
+        expiries: mpsc::Receiver<Event>,
+    ) -> Session {
+        shared.sessions.fetch_add(1, Ordering::Relaxed);
+        Session {
+            shared,
+            device,
+            id,
+            unread,
+            expiries,
+        }
+    }
+
+    /// The next event; `None` once the hub has shut down and everything before that was delivered.
+    pub async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            Some(expired) = self.expiries.recv() => Some(expired),
+            event = self.unread.recv() => match event {
+                Ok(event) => Some(event),
+                Err(RecvError::Lagged(missing)) => Some(Event::Lagged(missing)),
+                Err(RecvError::Closed) => None,
+            },
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Takes an entry out of a map, no more: this may run on any thread, with or without a runtime.
+    fn drop(&mut self) {
+        self.shared.leave(&self.device, self.id);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
