@@ -9,6 +9,8 @@ mod batches;
 mod hub;
 #[path = "grade/idle.rs"]
 mod idle;
+#[path = "grade/jobs.rs"]
+mod jobs;
 #[path = "grade/observe.rs"]
 mod observe;
 #[path = "grade/readers.rs"]
@@ -41,8 +43,8 @@ checks! {
     a_batch_is_given_back: Spec::paused() => batches::given_back;
     open_alarms_are_those_of_the_last_batch: Spec::paused() => batches::alarms;
     a_large_batch_leaves_no_room_behind: Spec::paused() => batches::no_room_left;
-    every_ingest_is_reported: Spec::paused() => batches::reports;
-    finished_ingests_leave_nothing_behind: Spec::paused() => batches::finished_leave_nothing;
+    every_ingest_is_reported: Spec::paused() => jobs::reports;
+    finished_ingests_leave_nothing_behind: Spec::paused() => jobs::finished_leave_nothing;
     known_devices_are_not_calibrated_again: Spec::paused() => hub::calibrated_once;
     shutdown_delivers_everything_and_ends: Spec::paused() => hub::shutdown;
 }

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Check, Failure, OrObserved, Outcome, alloc, ensure};
-use memory_leak_hidden::subject::{
-    ALARM_LEVEL, DeviceId, FrameBuilder, Hub, HubError, IngestReport, Malformed, Reading,
-};
-use memory_leak_hidden::traffic::{self, batch_that_panics, large_batch, name_of, packed_body, small_batch};
+use memory_leak_hidden::subject::{ALARM_LEVEL, DeviceId, FrameBuilder, Hub, IngestReport, Reading};
+use memory_leak_hidden::traffic::{self, large_batch, name_of, packed_body, small_batch};
 
-use crate::observe::{because, comes_about, housekeeping, kept_since, kib, patient_hub, soon};
+use crate::observe::{because, comes_about, kept_since, kib, patient_hub, soon};
 
 const OF_A_BATCH: &str = "A header is 64 bytes at most: what is kept beyond that is the batch that it came with, or a \
                           copy of it.";
@@ -19,14 +17,12 @@ const IN_PLACE: &str = "`into_iter().filter().collect()` works in place: the few
                         them had.";
 const CLEARED: &str = "Clearing a buffer keeps its capacity: one per device grows to each device's largest body and stays \
                        there.";
-const FINISHED: &str = "What has been reported is still owned by something: a JoinSet, for one, keeps each finished task \
-                        until somebody joins it.";
 
 const MIB: usize = 1 << 20;
 const LARGE: usize = 64;
 
 /// Makes the devices known, so that what is measured later is not their first sight.
-async fn introduce(hub: &Hub, site: &str, devices: &[DeviceId]) -> Outcome {
+pub async fn introduce(hub: &Hub, site: &str, devices: &[DeviceId]) -> Outcome {
     for _ in 0..3 {
         ingest(hub, small_batch(site, devices, 1)).await?;
     }
@@ -292,116 +288,4 @@ pub async fn no_room_left(cx: &Check) -> Outcome {
         kib(kept)
     );
     Ok(())
-}
-
-pub async fn reports(cx: &Check) -> Outcome {
-    let hub = Arc::new(patient_hub(cx));
-    let fleet = traffic::fleet("oslo", 4);
-    introduce(&hub, "oslo", &fleet).await?;
-    let (good, panics) = (small_batch("oslo", &fleet, 1), batch_that_panics("oslo"));
-    same_report(&beside(&hub, &panics).await?, (0, 1))?;
-    let malformed = hub.ingest("\u{9}oslo".into()).await;
-    ensure!(
-        malformed == Err(HubError::Malformed(Malformed { at: 1 })),
-        "A batch that is no frame is refused, and nothing of it is stored.",
-        "a malformed batch was answered with {malformed:?}"
-    );
-    let mut before = alloc::settled().await;
-    for n in 0..5200 {
-        // The first few make the room that all of them use.
-        if n == 200 {
-            before = alloc::settled().await;
-        }
-        same_report(&hub.ingest(good.clone()).await, (fleet.len(), 0))?;
-    }
-    cx.measure("kept_after_ingests_bytes", kept_since(before).await as f64);
-    because(cx, "kept_after_ingests_bytes", FINISHED);
-    let batches: Vec<_> = (0..64).map(|n| if n == 9 { &panics } else { &good }).collect();
-    let ingests: Vec<_> = batches.iter().map(|batch| beside(&hub, batch)).collect();
-    for (n, ingest) in ingests.into_iter().enumerate() {
-        let expected = if n == 9 { (0, 1) } else { (fleet.len(), 0) };
-        same_report(&ingest.await?, expected)?;
-    }
-    Ok(())
-}
-
-/// An ingest in a task of its own, like a gateway's connection has.
-fn beside(
-    hub: &Arc<Hub>,
-    batch: &Bytes,
-) -> impl Future<Output = Result<Result<IngestReport, HubError>, Failure>> + use<> {
-    let (hub, batch) = (Arc::clone(hub), batch.clone());
-    let connection = tokio::spawn(async move { hub.ingest(batch).await });
-    async {
-        connection.await.map_err(|_| {
-            Failure::new("ingest() itself panicked on a batch that the codec panics on").because(
-                "Work that may panic needs a boundary: the panic took the gateway's connection with it.",
-            )
-        })
-    }
-}
-
-fn same_report(result: &Result<IngestReport, HubError>, (records, panicked): (usize, usize)) -> Outcome {
-    let same = result
-        .as_ref()
-        .is_ok_and(|report| (report.records, report.panicked) == (records, panicked));
-    ensure!(
-        same,
-        "What becomes of a batch is in its report, a panic included; it is lost neither for the caller nor on the way.",
-        "a batch was answered with {result:?} instead of {records} records and {panicked} panics"
-    );
-    Ok(())
-}
-
-/// Many gateways at once, then business as usual.
-async fn burst(hub: &Arc<Hub>, batch: &Bytes) -> Outcome {
-    const AT_ONCE: usize = 1000;
-    let before = alloc::settled().await;
-    let ingests: Vec<_> = (0..AT_ONCE).map(|_| beside(hub, batch)).collect();
-    for ingest in ingests {
-        same_report(&ingest.await?, (2, 0))?;
-    }
-    for _ in 0..8 {
-        ingest(hub, batch.clone()).await?;
-    }
-    let kept = kept_since(before).await;
-    ensure!(
-        kept < 96 * 1024,
-        FINISHED,
-        "{} are kept after {AT_ONCE} batches at once, all of them answered, and a few more after them",
-        kib(kept)
-    );
-    Ok(())
-}
-
-pub async fn finished_leave_nothing(cx: &Check) -> Outcome {
-    const STEP: usize = 2000;
-    let hub = Arc::new(patient_hub(cx));
-    let fleet = traffic::fleet("oslo", 2);
-    let batch = small_batch("oslo", &fleet, 1);
-    let mut readings = Vec::new();
-    for step in 0..8 {
-        for _ in 0..STEP {
-            ingest(&hub, batch.clone()).await?;
-        }
-        housekeeping().await;
-        readings.push(alloc::settled().await.live_bytes);
-        if step == 1 && readings[1] - readings[0] < 128 * 1024 {
-            return burst(&hub, &batch).await;
-        }
-    }
-    let grown = readings.iter().max().unwrap_or(&0) - readings[0];
-    let fell = readings.windows(2).any(|pair| pair[1] < pair[0] - 128 * 1024);
-    ensure!(
-        !fell,
-        "Finished tasks wait for a threshold that idle periods never reach.",
-        "up to {} were held for ingests that had long been answered, then given back at once",
-        kib(grown)
-    );
-    Err(Failure::new(format!(
-        "{} more are held after {} ingests, all of them answered",
-        kib(grown),
-        7 * STEP
-    ))
-    .because(FINISHED))
 }

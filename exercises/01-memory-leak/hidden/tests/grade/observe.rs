@@ -71,6 +71,20 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, F
     by(Duration::from_secs(1), what, future).await
 }
 
+/// Keeps a paused clock where it is, for as long as this lives: a hub whose threads are at work need not race against it.
+/// For ten seconds of real time at most, should something wait for the clock after all.
+pub struct Still(
+    #[expect(dead_code, reason = "ends the wait when it is dropped")] std::sync::mpsc::Sender<()>,
+);
+
+impl Still {
+    pub fn hold() -> Still {
+        let (held, waiting) = std::sync::mpsc::channel();
+        tokio::task::spawn_blocking(move || waiting.recv_timeout(Duration::from_secs(10)).ok());
+        Still(held)
+    }
+}
+
 /// What a session has to read now. The clock must be paused: it moves by a millisecond, and only once every task waits.
 pub async fn unread(session: &mut Session) -> Vec<Event> {
     let mut events = Vec::new();
