@@ -272,21 +272,5 @@ pub async fn come_and_go(cx: &Check) -> Outcome {
         done.or_observed("a task that connects and disconnects panicked")?
             .or_observed("while others came and went")?;
     }
-    // Disconnected one by one while their site is published to.
-    let mut crowd = Vec::new();
-    for _ in 0..400 {
-        crowd.push(hub.connect("oslo/door-0".into()).await);
-    }
-    let leaving = std::thread::spawn(move || crowd.into_iter().for_each(drop));
-    while !leaving.is_finished() {
-        hub.publish("oslo", message(200)).await;
-        within(deadline, "hearing an event while others leave", stays.next()).await?;
-    }
-    let (reached, sessions) = (reached(&hub, "oslo", 201).await, hub.snapshot().sessions);
-    ensure!(
-        (reached, sessions) == (1, 1),
-        "Disconnecting has to work at a bad moment as well: while another thread publishes, or connects the same device.",
-        "one session is still connected, publish reaches {reached} and snapshot() says {sessions}"
-    );
     Ok(())
 }

@@ -5,8 +5,7 @@ pub mod sale;
 
 use std::time::Duration;
 
-use harness::Failure;
-use tokio::time::Instant;
+use harness::{Failure, within};
 
 use crate::provider::Acquirer;
 use crate::subject::{PayError, PayReq, PayResp, Payments};
@@ -47,22 +46,20 @@ impl Checkout {
 
     /// Sends it until there is an answer, for as long as the service says "in progress" or "try again".
     pub async fn insist(&self, to: &Payments, deadline: Duration) -> Result<PayResp, Failure> {
-        let begun = Instant::now();
-        let mut refused = None;
-        loop {
-            let left = deadline.saturating_sub(begun.elapsed());
-            match tokio::time::timeout(left, self.send(to)).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(err @ (PayError::InProgress { .. } | PayError::Retry { .. }))) => refused = Some(err),
-                Ok(Err(err)) => return Err(Failure::new(format!("the request was refused for good: {err}"))),
-                Err(_) => {
-                    let last = refused.map_or("no answer at all".to_owned(), |err| err.to_string());
-                    return Err(Failure::new(format!(
-                        "no final answer within {deadline:?}; the last was: {last}"
-                    )));
+        let mut last = "no answer at all".to_owned();
+        let insisting = async {
+            loop {
+                match self.send(to).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(err @ (PayError::InProgress { .. } | PayError::Retry { .. })) => {
+                        last = err.to_string()
+                    }
+                    Err(err) => return Err(Failure::new(format!("the request was refused for good: {err}"))),
                 }
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
-        }
+        };
+        let answered = within(deadline, "a final answer", insisting).await;
+        answered.map_err(|failure| failure.evidence(format!("what the merchant was told last: {last}")))?
     }
 }
