@@ -13,6 +13,7 @@ mod fingerprint;
 mod flags;
 mod fleet;
 mod gate;
+mod globs;
 mod grade;
 mod heard;
 mod hint;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use verdict::Verdict;
 
 use crate::errors::Error;
+use crate::globs::Globs;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -207,18 +207,7 @@ impl Manifest {
     }
 
     /// Matches paths relative to the exercise's folder.
-    pub fn lesson_globs(&self) -> Result<GlobSet, String> {
-        let mut globs = GlobSetBuilder::new();
-        for glob in &self.lesson_files {
-            globs.add(
-                GlobBuilder::new(glob)
-                    .literal_separator(true)
-                    .build()
-                    .map_err(|error| format!("key `lesson-files`: {error}"))?,
-            );
-        }
-        globs
-            .build()
-            .map_err(|error| format!("key `lesson-files`: {error}"))
+    pub fn lesson_globs(&self) -> Result<Globs, String> {
+        Globs::parse(&self.lesson_files).map_err(|error| format!("key `lesson-files`: {error}"))
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::Scenario;
 use crate::errors::Error;
+use crate::globs::Globs;
 use crate::palette;
 
 /// The largest file that is taken, in bytes.
@@ -125,7 +126,7 @@ fn is_parent_of_lesson(link: &Path) -> bool {
 }
 
 /// The one lesson file that no fix can do without.
-fn first_missing(scenario: &Scenario, lesson: &globset::GlobSet, overlay: &Overlay) -> Option<&'static str> {
+fn first_missing(scenario: &Scenario, lesson: &Globs, overlay: &Overlay) -> Option<&'static str> {
     let root = Path::new("src/lib.rs");
     let needed =
         lesson.is_match(root) && scenario.exercise.join(root).is_file() && !overlay.files.contains_key(root);
