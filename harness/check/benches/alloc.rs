@@ -56,7 +56,7 @@ fn one_thread(criterion: &mut Criterion) {
 
 /// The same on two threads at once, where counters that are shared would show.
 fn two_threads(criterion: &mut Criterion) {
-    let together = |allocator: &(impl GlobalAlloc + Sync), requests: u64| {
+    fn together(allocator: &(impl GlobalAlloc + Sync), requests: u64) -> Duration {
         let begun = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -64,7 +64,7 @@ fn two_threads(criterion: &mut Criterion) {
             }
         });
         begun.elapsed()
-    };
+    }
     let mut group = criterion.benchmark_group("a request and its return, on two threads");
     group
         .measurement_time(Duration::from_secs(2))

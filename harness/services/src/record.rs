@@ -52,9 +52,14 @@ impl Record {
             container: None,
             file,
         };
-        record.write()?;
-        runner.private_folder(&record.data)?;
-        Ok(record)
+        let written = record.write().and_then(|()| runner.private_folder(&record.data));
+        match written {
+            Ok(()) => Ok(record),
+            Err(error) => {
+                record.close();
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn write(&self) -> Result<(), Error> {
@@ -72,6 +77,21 @@ impl Record {
             // The last one out removes the run's folders; they are left when something is in them.
             for folder in [self.data.parent(), self.file.parent()].into_iter().flatten() {
                 let _ = fs::remove_dir(folder);
+            }
+        }
+    }
+
+    /// Removes the folders of dead runs beside this one's that hold nothing: a run may be killed after it has made its
+    /// folder and before it has written down that it has.
+    pub(crate) fn remove_empty_runs(options: &Options) {
+        let runs = options.run_dir.parent().map(fs::read_dir);
+        for run in runs.into_iter().flatten().flatten().flatten() {
+            let name = run.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix("war-stories-"));
+            let owner = owner.and_then(|words| words.parse::<Owner>().ok());
+            if owner.is_some_and(|owner| owner.life() == Life::Dead) {
+                // Fails when something is in it, which then has a record.
+                let _ = fs::remove_dir(run.path());
             }
         }
     }

@@ -58,6 +58,7 @@ async fn sweep(options: &Options) -> Recovered {
         });
         recovered.servers.push(record.kind);
     }
+    background::blocking(|| Record::remove_empty_runs(options));
     // The daemon is only asked where containers may be: a start without them shall not pay for it.
     let contained = abandoned.iter().any(|record| record.container.is_some());
     if (options.mode.containers() || contained)

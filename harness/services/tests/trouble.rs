@@ -203,3 +203,57 @@ async fn a_server_is_fetched_where_none_is_installed(#[case] kind: Kind) {
     let again = start(kind, &options, &[]).await.unwrap();
     println!("from the cache in {:?}", again.startup);
 }
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_written_leaves_no_folder_of_the_run() {
+    let root = cache();
+    let options = Options {
+        mode: Mode::Local,
+        run_dir: root.path().join("run"),
+        ..Options::with_cache(root.path().join("cache"))
+    };
+    // Where the run writes down what it has, something else is in the way.
+    let records = options
+        .cache_dir
+        .join("runs")
+        .join(services::Owner::this().to_string());
+    for number in 1..100 {
+        std::fs::create_dir_all(records.join(format!("redis-{number}.half"))).unwrap();
+    }
+    let error = start(Kind::Redis, &options, &[]).await.unwrap_err();
+    assert!(matches!(error, Error::Folder { .. }), "{error}");
+    assert!(!options.run_dir.exists());
+}
+
+#[tokio::test]
+async fn empty_folders_of_dead_runs_are_removed_and_no_others() {
+    let root = cache();
+    let this = services::Owner::this();
+    let dead = services::Owner {
+        started: "1-00000000".to_owned(),
+        ..this.clone()
+    };
+    let elsewhere = services::Owner {
+        place: "elsewhere".to_owned(),
+        ..dead.clone()
+    };
+    let full = services::Owner {
+        started: "2-00000000".to_owned(),
+        ..this.clone()
+    };
+    let folder = |owner: &services::Owner| root.path().join(format!("war-stories-{owner}"));
+    for owner in [this, &dead, &elsewhere, &full] {
+        std::fs::create_dir(folder(owner)).unwrap();
+    }
+    std::fs::write(folder(&full).join("data"), "somebody's").unwrap();
+    let options = Options {
+        mode: Mode::Local,
+        run_dir: folder(this),
+        ..Options::with_cache(root.path().join("cache"))
+    };
+    services::recover(&options).await;
+    assert_eq!(
+        [this, &dead, &elsewhere, &full].map(|owner| folder(owner).exists()),
+        [true, false, true, true]
+    );
+}
