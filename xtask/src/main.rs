@@ -58,11 +58,14 @@ fn main() -> std::process::ExitCode {
             signal = services::process::interrupted() => Ok(Err(signal)),
         }
     };
-    match local
-        .block_on(&runtime, interruptible)
-        .map(|ended| ended.unwrap_or(ExitCode::Environment))
-    {
-        Ok(code) => code.into(),
+    match local.block_on(&runtime, interruptible) {
+        Ok(Ok(code)) => code.into(),
+        Ok(Err(_interrupted)) => {
+            drop(local);
+            // Servers that were being started are not dropped: nobody holds them yet.
+            runtime.block_on(services::abandon(&services::Options::default()));
+            ExitCode::Environment.into()
+        }
         Err(error) => {
             eprintln!("{}", errors::rendered(&error));
             errors::exit_code(&error).into()

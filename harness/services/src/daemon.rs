@@ -103,8 +103,8 @@ impl Daemon {
             .ok_or_else(|| format!("image {image} was pulled and is not there"))
     }
 
-    /// Removes containers and volumes of dead runs of this cache; returns how many.
-    pub(crate) async fn sweep(&self, options: &Options) -> usize {
+    /// Removes containers and volumes of dead runs of this cache, and of `too`; returns how many.
+    pub(crate) async fn sweep(&self, options: &Options, too: Option<&Owner>) -> usize {
         let mut removed = 0;
         let kept: Vec<String> = crate::record::Record::all(&options.cache_dir)
             .into_iter()
@@ -115,7 +115,7 @@ impl Daemon {
         let list = self.ask("GET", &path, None).await.unwrap_or_default();
         for container in list.as_array().into_iter().flatten() {
             let id = text(container, "/Id").unwrap_or_default();
-            if !kept.contains(&id) && abandoned(container) {
+            if !kept.contains(&id) && abandoned(container, too) {
                 self.remove_container(&id).await;
                 removed += 1;
             }
@@ -123,7 +123,7 @@ impl Daemon {
         let finished = crate::postgres::volume::finished(&options.cache_dir);
         for volume in self.labelled_volumes(options).await {
             let name = text(&volume, "/Name").unwrap_or_default();
-            if !finished.contains(&name) && abandoned(&volume) {
+            if !finished.contains(&name) && abandoned(&volume, too) {
                 self.remove_volume(&name).await;
                 removed += 1;
             }
@@ -282,13 +282,13 @@ fn ours(options: &Options) -> String {
     escaped(&json!({ "label": [LABEL, cache] }).to_string())
 }
 
-/// Whether the owner in a container's or a volume's label is surely dead.
-fn abandoned(labelled: &Value) -> bool {
+/// Whether the owner in a container's or a volume's label is surely dead, or is `too`.
+fn abandoned(labelled: &Value, too: Option<&Owner>) -> bool {
     let words = labelled.get("Labels").and_then(|labels| labels.get(LABEL));
     let owner = words
         .and_then(Value::as_str)
         .and_then(|words| words.parse::<Owner>().ok());
-    owner.is_some_and(|owner| owner.life() == Life::Dead)
+    owner.is_some_and(|owner| owner.life() == Life::Dead || Some(&owner) == too)
 }
 
 #[cfg(test)]
@@ -299,12 +299,19 @@ mod tests {
     fn only_the_dead_are_abandoned() {
         let labelled = |owner: &str| json!({ "Labels": { LABEL: owner } });
         let this = Owner::this();
-        assert!(!abandoned(&labelled(&this.to_string())));
-        assert!(abandoned(&labelled(&format!("{}.1-0.{}", this.pid, this.place))));
-        assert!(!abandoned(&labelled(&format!("{}.1-0.elsewhere", this.pid))));
-        assert!(!abandoned(&labelled("nonsense")));
-        assert!(!abandoned(&json!({ "Labels": null })));
-        assert!(!abandoned(&json!({})));
+        assert!(!abandoned(&labelled(&this.to_string()), None));
+        assert!(abandoned(&labelled(&this.to_string()), Some(this)));
+        assert!(abandoned(
+            &labelled(&format!("{}.1-0.{}", this.pid, this.place)),
+            None
+        ));
+        assert!(!abandoned(
+            &labelled(&format!("{}.1-0.elsewhere", this.pid)),
+            Some(this)
+        ));
+        assert!(!abandoned(&labelled("nonsense"), Some(this)));
+        assert!(!abandoned(&json!({ "Labels": null }), Some(this)));
+        assert!(!abandoned(&json!({}), Some(this)));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use options::{Options, Say, Search};
 pub use owner::{Life, Owner};
 pub use pgbouncer::Bouncer;
 pub use postgres::PostgresSeed;
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, abandon, recover};
 pub use server::{How, Server, start};
 pub use state::{Detached, State};
 pub use survey::{DaemonState, KindSurvey, Survey, Way, survey};

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use crate::daemon::Daemon;
 use crate::kind::Kind;
 use crate::options::Options;
+use crate::owner::Owner;
 use crate::record::Record;
 use crate::{background, running};
 
@@ -26,7 +27,14 @@ pub struct Recovered {
 /// [`start`](crate::start) does this once per process.
 pub async fn recover(options: &Options) -> Recovered {
     let options = options.clone();
-    background::run(async move { sweep(&options).await }).await
+    background::run(async move { sweep(&options, None).await }).await
+}
+
+/// Removes what this process has started and not left running, as [`recover`] removes it for the dead: for a program
+/// that was interrupted while servers were being started, and ends now. What it holds is dropped before.
+pub async fn abandon(options: &Options) {
+    let options = options.clone();
+    background::run(async move { sweep(&options, Some(Owner::this())).await }).await;
 }
 
 /// Does it the first time that a cache is used by this process.
@@ -36,14 +44,16 @@ pub(crate) async fn once(options: &Options) {
         .lock()
         .is_ok_and(|mut swept| swept.insert(options.cache_dir.clone()));
     if first {
-        sweep(options).await;
+        sweep(options, None).await;
     }
 }
 
-async fn sweep(options: &Options) -> Recovered {
+/// Of dead owners, and of `too`.
+async fn sweep(options: &Options, too: Option<&Owner>) -> Recovered {
+    let given_up = |record: &Record| !record.detached && Some(&record.owner) == too;
     let abandoned: Vec<Record> = Record::all(&options.cache_dir)
         .into_iter()
-        .filter(Record::abandoned)
+        .filter(|record| record.abandoned() || given_up(record))
         .collect();
     let mut recovered = Recovered::default();
     for record in &abandoned {
@@ -64,7 +74,7 @@ async fn sweep(options: &Options) -> Recovered {
     if (options.mode.containers() || contained)
         && let Ok(daemon) = Daemon::connect(options).await
     {
-        recovered.containers = daemon.sweep(options).await;
+        recovered.containers = daemon.sweep(options, too).await;
         abandoned
             .iter()
             .for_each(|record| background::blocking(|| record.close()));
