@@ -14,11 +14,9 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
         .lines()
         .any(|line| line.contains("Filter:") && line.contains(" OR "));
     match call {
-        Call::Status { .. } | Call::Bio { .. } if whole_table => {
-            "One user is changed, and the whole table is searched for them: the primary key's index is what finds a user by \
-             id."
+        Call::Status { .. } | Call::Bio { .. } => {
+            "One user is changed, and much more is read to find them: the primary key's index is what finds a user by id."
         }
-        Call::Status { .. } | Call::Bio { .. } => "Much more is touched than the user who is changed.",
         Call::Page { .. } if has("Query Text:") && !has("Limit  (") && !has("Function Scan") => {
             "Everybody is fetched, and the page is cut out afterwards: LIMIT, and where to go on, belong into the statement."
         }

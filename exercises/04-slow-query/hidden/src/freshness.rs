@@ -30,6 +30,9 @@ pub async fn changes_show(cx: &Check, stage: &mut Stage) -> Outcome {
     let somebody = |status: &str| {
         format!("SELECT id FROM users WHERE region = '{region}' AND status = '{status}' LIMIT 1")
     };
+    let id: i64 = stage.ask_one(&somebody("suspended")).await?;
+    is_done_when_it_returns(stage, &one, id).await?;
+
     let id: i64 = stage.ask_one(&somebody("pending")).await?;
     done("set_status", one.set_status(id, Status::Active).await)?;
     shows(stage, &replicas, region, "set_status on one replica").await?;
@@ -61,7 +64,6 @@ pub async fn changes_show(cx: &Check, stage: &mut Stage) -> Outcome {
             "after a sign-up, a suspension and a new bio the user is found as {found:?}"
         );
     }
-    is_done_when_it_returns(stage, &one, id).await?;
     unknown("set_bio", one.set_bio(i64::MAX, "Nobody.").await)?;
     unknown("set_status", one.set_status(i64::MAX, Status::Active).await)
 }

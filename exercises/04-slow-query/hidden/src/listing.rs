@@ -21,7 +21,8 @@ const ELSEWHERE: &str = "A page goes on where the one before ended, on every rep
 const PAGES_MAX: usize = 200;
 
 const LONG: &str = "A page holds as many as were asked for, and no more.";
-const OTHERS: &str = "Regions are compared as they are, and only who is active is listed.";
+const OTHERS: &str =
+    "A region is compared as it is, bound or quoted and not as a pattern, and only who is active is listed.";
 
 pub const SHORT: &str = "A page is only shorter than asked for when nobody is left.";
 
