@@ -114,7 +114,7 @@ impl Proving<'_> {
                 self.next(work).await;
             }
             self.show(work);
-            match self.build(scenario, who).await? {
+            match self.build_beside(scenario, who, work).await? {
                 Ok(ready) => {
                     let judging =
                         Rc::clone(&self.bench).judge(Rc::clone(scenario), ready, figures.clone(), tells);
@@ -140,6 +140,26 @@ impl Proving<'_> {
         std::iter::once(Who::Reference)
             .chain(others.filter(wanted))
             .collect()
+    }
+
+    /// Builds, and writes down meanwhile what is judged: an interruption may come at any time.
+    async fn build_beside(
+        &self,
+        scenario: &Rc<Scenario>,
+        who: Who,
+        work: &mut Work,
+    ) -> anyhow::Result<Result<Ready, Row>> {
+        let mut building = std::pin::pin!(self.build(scenario, who));
+        loop {
+            tokio::select! {
+                built = &mut building => return built,
+                Some(ended) = work.running.join_next() => {
+                    if let Ok(Some((of, row))) = ended {
+                        self.judged(work, of, row);
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for one of the rows under way; `false` when there is none.
