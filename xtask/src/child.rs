@@ -49,6 +49,8 @@ pub struct Ask<'a> {
 #[derive(Clone, Debug)]
 pub struct Told {
     pub judgement: Judgement,
+    /// Its own watchdog gave it up.
+    pub stuck: bool,
     pub measured: std::collections::BTreeMap<String, f64>,
     pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
     /// Per metric, why it may be what it is.
@@ -69,6 +71,7 @@ impl Told {
         };
         Told {
             judgement,
+            stuck: false,
             measured: Default::default(),
             sites: Default::default(),
             explained: Default::default(),
@@ -97,10 +100,12 @@ pub async fn run(ask: Ask<'_>) -> Told {
         sites,
         explained,
         methods,
+        stuck,
         ..
     } = transcript;
     Told {
         judgement,
+        stuck: stuck.is_some(),
         measured,
         sites,
         explained,
@@ -322,7 +327,7 @@ fn judged(
             what,
             "Only the harness speaks on this pipe, so nothing of this check counts.",
         ),
-        (End::Stuck, ..) => stuck(transcript.stuck.take()),
+        (End::Stuck, ..) => stuck(transcript.stuck.clone()),
         (End::Late, ..) => match transcript.deadline_ms {
             Some(ms) => fail(
                 format!("the check did not end within its {} s", ms / 1000),

@@ -21,7 +21,7 @@ impl Account {
 }
 
 pub async fn account_ids(db: &PgPool) -> Result<Vec<u32>, BankError> {
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM accounts WHERE closed_at IS NULL")
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM accounts")
         .fetch_all(db)
         .await?;
     Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())

@@ -127,7 +127,7 @@ impl Check {
     /// What the check is about to do; a check that hangs is reported with its last stage.
     pub fn stage(&self, doing: impl Into<String>) {
         let mut doing = doing.into();
-        self.watchdog.stage(&doing);
+        self.watchdog.beat();
         if let Some(runtime) = self.watchdog.runtime() {
             doing = format!("{doing}, {runtime}");
         }

@@ -49,7 +49,10 @@ impl Calls {
             self.made.load(Ordering::SeqCst),
             self.returned.load(Ordering::SeqCst),
         );
-        format!("{} of {made} {what} have not returned", made - returned)
+        match made - returned {
+            0 => "a call has not returned".to_owned(),
+            left => format!("{left} of {made} {what} have not returned"),
+        }
     }
 }
 

@@ -36,7 +36,6 @@ pub(crate) struct Watchdog {
 struct Words {
     /// "on a current-thread runtime", where there are several.
     runtime: Option<&'static str>,
-    stage: Option<String>,
     because: Option<String>,
     observed: Option<Told>,
     /// The subject's runtime, once it is there.
@@ -96,11 +95,6 @@ impl Watchdog {
 
     pub fn runtime(&self) -> Option<&'static str> {
         self.words().runtime
-    }
-
-    pub fn stage(&self, doing: &str) {
-        self.beat();
-        self.words().stage = Some(doing.to_owned());
     }
 
     pub fn if_stuck(&self, because: String, observed: Told) {
@@ -171,9 +165,6 @@ impl Watchdog {
                 observed = format!("{observed}, {runtime}");
             }
             because = words.because.clone();
-            if let Some(stage) = &words.stage {
-                evidence.insert(0, format!("at this stage: {stage}"));
-            }
             #[cfg(all(tokio_unstable, feature = "diagnosis"))]
             if let Some(subject) = &words.subject {
                 evidence.extend(super::tasks::told(subject));

@@ -7,7 +7,6 @@ use deadlock_hidden::subject::{Bank, BankConfig, BankError};
 use harness::{Check, Failure, Outcome, ensure};
 use tokio::task::JoinSet;
 
-const UNKNOWN: u32 = 4_000;
 const FULL: u32 = 1;
 const HOUSE: u32 = 2;
 const CLOSED: u32 = 3;
@@ -41,11 +40,6 @@ pub async fn goes_on(cx: &Check) -> Outcome {
         max_closing,
         next: EMPTY,
     };
-    closings
-        .refused("an unknown account", UNKNOWN, |err| {
-            matches!(err, BankError::NoAccount { .. })
-        })
-        .await?;
     closings
         .refused("a closed account", CLOSED, |err| {
             matches!(err, BankError::NoAccount { .. })

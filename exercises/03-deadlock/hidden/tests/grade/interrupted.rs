@@ -11,7 +11,7 @@ use harness::sweep::{After, Case, Scene, Sweep, Swept};
 use harness::{Check, Failure, Outcome, Pulse, ensure};
 
 /// A generous deadline for what takes milliseconds when nothing holds it back.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(5);
 /// What the disturbed transfer moves; nothing else in a case moves as much.
 const CENTS: i64 = 700;
 const OPENING: i64 = 10_000;
@@ -41,6 +41,9 @@ pub async fn cut(cx: &Check) -> Outcome {
 async fn both(cx: &Check, fault: Fault) -> Outcome {
     let pg = database(cx).await?;
     for operation in [Operation::Transfer, Operation::Closing] {
+        cx.if_stuck("What the interrupted call had taken was not given back.", || {
+            "calls on the same accounts have not returned".to_owned()
+        });
         cx.stage(format!("{operation:?}, disturbed at each of its messages"));
         let swept = sweep(cx, &pg, operation, fault).await?;
         cx.note(format!(

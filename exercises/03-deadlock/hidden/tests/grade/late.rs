@@ -2,6 +2,7 @@
 
 use deadlock_hidden::books::Books;
 use deadlock_hidden::branch::{Branch, OPENING, ROOMY, deposit, returned};
+use deadlock_hidden::subject::BankError;
 use deadlock_hidden::traffic::succeeded;
 use harness::{Check, OrObserved, Outcome, ensure};
 use tokio::task::JoinSet;
@@ -47,6 +48,21 @@ pub async fn is_an_account(cx: &Check) -> Outcome {
         "An account is one from the moment it stands in the table.",
         "closing an empty account that was opened today answered {closed:?}"
     );
+    cx.stage("calls for accounts that do not exist");
+    let answers = [
+        branch.bank.transfer(1, 900, 1).await.err(),
+        branch.bank.transfer(901, 1, 1).await.err(),
+        branch.bank.balance(902).await.err(),
+        branch.bank.statement(903).await.err(),
+        branch.bank.close_account(904).await.err(),
+    ];
+    for answer in answers {
+        ensure!(
+            matches!(answer, Some(BankError::NoAccount { .. })),
+            "Each refusal says what it is about.",
+            "a call for an account that does not exist answered {answer:?}"
+        );
+    }
     let after = Books::read(&branch.pg).await?;
     after.balance(&before)?;
     after.hold(&before, made)

@@ -30,6 +30,11 @@ pub async fn all_succeed(cx: &Check) -> Outcome {
     branch.if_stuck(cx, "transfers", CYCLE);
     cx.stage("two transfers in opposite directions, held until both have asked the database");
     let mut told = a_pair(&branch).await?;
+    branch.if_stuck(
+        cx,
+        "transfers",
+        "A transfer from an account to itself waits for what it holds.",
+    );
     let same = branch.bank.transfer(3, 3, 1).await;
     ensure!(
         matches!(same, Err(BankError::SameAccount { .. })),

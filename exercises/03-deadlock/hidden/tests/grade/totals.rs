@@ -1,7 +1,7 @@
 //! Many small transfers from and to the same accounts: each counts, and none is one too many.
 
 use deadlock_hidden::books::Books;
-use deadlock_hidden::branch::{Branch, OPENING, ROOMY, deposit, returned};
+use deadlock_hidden::branch::{Branch, OPENING, ROOMY, deposit, onboard, returned};
 use deadlock_hidden::quiet::until_quiet;
 use deadlock_hidden::subject::{BankConfig, BankError};
 use deadlock_hidden::traffic::{succeeded, why};
@@ -12,6 +12,7 @@ const TASKS: usize = 10;
 const EACH: usize = 30;
 /// Holds as much.
 const POOR: u32 = 3;
+const CLOSED: u32 = 4;
 const POOR_CENTS: usize = 25;
 const TAKERS: usize = 60;
 /// Pairs of accounts that have nothing to do with each other.
@@ -24,6 +25,8 @@ pub async fn add_up(cx: &Check) -> Outcome {
     accounts.extend(pairs.iter().flat_map(|(from, to)| [*from, *to]));
     let branch = Branch::open(cx, ROOMY, &accounts).await?;
     deposit(&branch.pg, &[POOR], POOR_CENTS as i64).await?;
+    let closed = format!("INSERT INTO accounts (id, balance_cents, closed_at) VALUES ({CLOSED}, 0, now())");
+    onboard(&branch.pg, &closed).await?;
     let branch = Branch::at(cx, branch.pg.clone(), ROOMY).await?;
     let before = Books::read(&branch.pg).await?;
     branch.if_stuck(
@@ -109,8 +112,8 @@ async fn drained(branch: &Branch) -> Result<usize, Failure> {
 async fn refused(branch: &Branch) -> Outcome {
     for (from, to, cents, expected) in [
         (POOR, 1, 1, "Insufficient"),
-        (1, 999, 1, "NoAccount"),
-        (999, 1, 1, "NoAccount"),
+        (1, CLOSED, 1, "NoAccount"),
+        (CLOSED, 1, 1, "NoAccount"),
         (1, 2, 10 * OPENING, "Insufficient"),
     ] {
         let answer = branch.bank.transfer(from, to, cents).await;
