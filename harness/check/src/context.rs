@@ -134,6 +134,12 @@ impl Check {
         self.channel.say(Event::Stage { doing });
     }
 
+    /// As long as the guard lives, silence is the grader's own: it sets something up.
+    #[must_use = "dropping it ends the errand"]
+    pub fn errand(&self) -> impl Drop + use<> {
+        self.watchdog.errand()
+    }
+
     /// A sign of life, for [`Spec::stalls_after_s`]: something that was waited for has happened.
     pub fn beat(&self) {
         self.watchdog.beat();

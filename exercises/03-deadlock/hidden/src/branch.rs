@@ -59,6 +59,7 @@ impl Calls {
 impl Branch {
     /// The accounts are there before the service starts.
     pub async fn open(cx: &Check, cfg: BankConfig, accounts: &[u32]) -> Result<Branch, Failure> {
+        let _errand = cx.errand();
         let pg = database(cx).await?;
         deposit(&pg, accounts, OPENING).await?;
         Branch::at(cx, pg, cfg).await
@@ -108,6 +109,7 @@ impl Branch {
 
 /// The check's database, with the subject's schema.
 pub async fn database(cx: &Check) -> Result<Arc<Postgres>, Failure> {
+    let _errand = cx.errand();
     let pg = cx.postgres().await?;
     let tap = pg.another_tap().await?;
     let db = PgPoolOptions::new()

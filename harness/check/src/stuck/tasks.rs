@@ -4,7 +4,7 @@
 //! once more, so it is a last act. It cannot see futures that wait for something of other libraries than tokio, nor
 //! anything at all as long as one worker of the runtime is blocked: then the threads' stacks tell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -45,14 +45,17 @@ pub(super) fn told(subject: &Handle) -> Vec<String> {
     let mut waits: HashMap<String, usize> = HashMap::new();
     for task in dump.tasks().iter() {
         let born = births().get(&number(task.id())).copied();
-        for trace in task.trace().resolve_backtraces() {
+        // One trace for each future that the task waits for; a time-limit is one of them.
+        let traces = task.trace().resolve_backtraces();
+        let told = traces.iter().filter_map(|trace| {
             let places: Vec<Place> = trace
                 .frames()
                 .flat_map(|frame| frame.symbols().map(place))
                 .collect();
-            if let Some(wait) = wait(&places, born) {
-                *waits.entry(wait).or_default() += 1;
-            }
+            wait(&places, born)
+        });
+        for wait in told.collect::<BTreeSet<String>>() {
+            *waits.entry(wait).or_default() += 1;
         }
     }
     let mut waits: Vec<(String, usize)> = waits.into_iter().collect();

@@ -58,7 +58,7 @@ const TASK_WAITS: [(&str, &str); 17] = [
     not(all(tokio_unstable, feature = "diagnosis")),
     expect(dead_code, reason = "of the diagnosis build")
 )]
-pub(super) fn task_waits_for(places: &[Place]) -> &'static str {
+pub(super) fn task_waits_for(places: &[Place]) -> String {
     let foreign = |place: &&Place| {
         place
             .file
@@ -71,10 +71,14 @@ pub(super) fn task_waits_for(places: &[Place]) -> &'static str {
             .take_while(foreign)
             .any(|place| place.name.contains(part))
     };
+    let unknown = || {
+        let inner = places.iter().take_while(foreign).map(|place| place.name.as_str());
+        format!("something ({})", inner.last().unwrap_or("of its own"))
+    };
     TASK_WAITS
         .iter()
         .find(found)
-        .map_or("something", |(_, words)| words)
+        .map_or_else(unknown, |(_, words)| (*words).to_owned())
 }
 
 /// `file:line`, where the file is the graded code's.

@@ -1,6 +1,7 @@
 //! Faults at every point of a transfer and of a closing: the caller goes away, or a message is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadlock_hidden::books::{Books, numbers, transactions_left_open};
@@ -11,7 +12,11 @@ use harness::sweep::{After, Case, Scene, Sweep, Swept};
 use harness::{Check, Failure, Outcome, Pulse, ensure};
 
 /// A generous deadline for what takes milliseconds when nothing holds it back.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(12);
+/// Once something has been waited for in vain, the verdict stands; what comes later gets as long.
+const AFTER_ONE_IN_VAIN: Duration = Duration::from_secs(1);
+/// Between two signs that somebody still waits.
+const BEAT: Duration = Duration::from_millis(500);
 /// What the disturbed transfer moves; nothing else in a case moves as much.
 const CENTS: i64 = 700;
 const OPENING: i64 = 10_000;
@@ -58,13 +63,28 @@ async fn both(cx: &Check, fault: Fault) -> Outcome {
 async fn sweep(cx: &Check, pg: &Arc<Postgres>, operation: Operation, fault: Fault) -> Result<Swept, Failure> {
     let how = Sweep {
         side_by_side: 6,
-        act_deadline: SOON,
+        act_deadline: SOON + SOON,
     };
-    let (pg, pulse) = (pg.clone(), cx.pulse());
-    let build = move |case: Case| Round::build(pg.clone(), pulse.clone(), operation, case);
+    let (pg, pulse, in_vain) = (pg.clone(), cx.pulse(), Arc::<AtomicBool>::default());
+    let build = move |case: Case| Round::build(pg.clone(), pulse.clone(), operation, case, in_vain.clone());
     match fault {
         Fault::Abort => how.abort(build).await,
         Fault::Cut => how.cut(build).await,
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Transfer(u32, u32, i64),
+    Close(u32),
+}
+
+impl Call {
+    async fn make(self, bank: &Bank) -> Result<(), BankError> {
+        match self {
+            Call::Transfer(from, to, cents) => bank.transfer(from, to, cents).await.map(drop),
+            Call::Close(account) => bank.close_account(account).await,
+        }
     }
 }
 
@@ -76,6 +96,7 @@ struct Round {
     operation: Operation,
     /// The first of its accounts: two that hold money, and two that are empty.
     first: u32,
+    in_vain: Arc<AtomicBool>,
     _points: (RuleGuard, RuleGuard),
 }
 
@@ -85,6 +106,7 @@ impl Round {
         pulse: Pulse,
         operation: Operation,
         case: Case,
+        in_vain: Arc<AtomicBool>,
     ) -> Result<Round, Failure> {
         let base = match operation {
             Operation::Transfer => 10_000,
@@ -102,34 +124,50 @@ impl Round {
             pulse,
             operation,
             first,
+            in_vain,
             _points: points,
         })
     }
 
-    /// Waits for a transfer that nothing stands against. A connection that broke may be found out by the next call, so
-    /// a failure of the database's is tried again.
-    async fn transfers(&self, bank: &Bank, from: u32, to: u32) -> Outcome {
+    /// Waits for a call that nothing stands against. A connection that broke may be found out by the next call, so a
+    /// failure of the database's is tried again. `None`: it did not end.
+    async fn insist(&self, bank: &Bank, call: Call) -> Option<Result<(), BankError>> {
         let begun = Instant::now();
+        let patience = || match self.in_vain.load(Ordering::SeqCst) {
+            true => AFTER_ONE_IN_VAIN,
+            false => SOON,
+        };
         loop {
-            let left = SOON.saturating_sub(begun.elapsed());
-            match tokio::time::timeout(left, bank.transfer(from, to, 1)).await {
-                Ok(Ok(_)) => break,
-                Ok(Err(BankError::Db { .. })) if begun.elapsed() < SOON => {}
-                Ok(Err(err)) => {
-                    return Err(Failure::new(format!(
-                        "a transfer between the same accounts failed afterwards: {err}"
-                    )));
+            let mut asked = std::pin::pin!(call.make(bank));
+            let answer = loop {
+                self.pulse.beat();
+                match tokio::time::timeout(BEAT, &mut asked).await {
+                    Ok(answer) => break answer,
+                    Err(_) if begun.elapsed() < patience() => {}
+                    Err(_) => {
+                        self.in_vain.store(true, Ordering::SeqCst);
+                        return None;
+                    }
                 }
-                Err(_) => {
-                    return Err(Failure::new(format!(
-                        "a transfer between the same accounts did not end within {SOON:?} afterwards"
-                    ))
-                    .because("What the interrupted call had taken was not given back."));
-                }
+            };
+            match answer {
+                Err(BankError::Db { .. }) if begun.elapsed() < patience() => {}
+                answer => return Some(answer),
             }
         }
-        self.pulse.beat();
-        Ok(())
+    }
+
+    async fn transfers(&self, bank: &Bank, from: u32, to: u32) -> Outcome {
+        match self.insist(bank, Call::Transfer(from, to, 1)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(err)) => Err(Failure::new(format!(
+                "a transfer between the same accounts failed afterwards: {err}"
+            ))),
+            None => Err(
+                Failure::new("a transfer between the same accounts did not end afterwards")
+                    .because("What the interrupted call had taken was not given back."),
+            ),
+        }
     }
 
     async fn moved_once_or_not_at_all(&self, told: bool) -> Outcome {
@@ -202,27 +240,13 @@ impl Round {
     }
 
     async fn closes(&self, bank: &Bank, account: u32) -> Outcome {
-        let begun = Instant::now();
-        loop {
-            let left = SOON.saturating_sub(begun.elapsed());
-            match tokio::time::timeout(left, bank.close_account(account)).await {
-                Ok(Ok(()) | Err(BankError::NoAccount { .. })) => break,
-                Ok(Err(BankError::Db { .. })) if begun.elapsed() < SOON => {}
-                Ok(Err(err)) => {
-                    return Err(Failure::new(format!(
-                        "closing an empty account failed afterwards: {err}"
-                    )));
-                }
-                Err(_) => {
-                    let observed = format!("an account could not be closed within {SOON:?} afterwards");
-                    return Err(Failure::new(observed).because(
-                        "A permit was taken and not given back on every way out: whoever leaves early takes it along.",
-                    ));
-                }
-            }
+        match self.insist(bank, Call::Close(account)).await {
+            Some(Ok(()) | Err(BankError::NoAccount { .. })) => Ok(()),
+            Some(Err(err)) => Err(Failure::new(format!("closing an empty account failed afterwards: {err}"))),
+            None => Err(Failure::new("an account could not be closed afterwards").because(
+                "A permit was taken and not given back on every way out: whoever leaves early takes it along.",
+            )),
         }
-        self.pulse.beat();
-        Ok(())
     }
 
     async fn is_closed(&self, account: u32) -> Outcome {
@@ -257,10 +281,11 @@ impl Scene for Round {
     }
 
     async fn act(&self, bank: &Bank) -> Self::Answer {
-        match self.operation {
-            Operation::Transfer => bank.transfer(self.first, self.first + 1, CENTS).await.map(drop),
-            Operation::Closing => bank.close_account(self.first + 2).await,
-        }
+        let call = match self.operation {
+            Operation::Transfer => Call::Transfer(self.first, self.first + 1, CENTS),
+            Operation::Closing => Call::Close(self.first + 2),
+        };
+        call.make(bank).await
     }
 
     async fn verify(&self, after: After<Bank, Self::Answer>) -> Outcome {

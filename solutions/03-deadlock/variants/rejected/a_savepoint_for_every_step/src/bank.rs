@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Acquire, PgPool};
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -57,7 +57,7 @@ impl Bank {
             legs.sort_by_key(|(account, _)| *account);
             for (account, cents) in legs {
                 // Each step on its own, so that a failure says which it was.
-                let mut step = tx.begin().await?;
+                let mut step = (&mut *tx).begin().await?;
                 ledger::add(&mut step, account, cents).await?;
                 step.commit().await?;
             }
