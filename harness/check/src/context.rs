@@ -267,6 +267,7 @@ impl Check {
 
     /// Asks the parent, on a thread that may block.
     async fn server(&self, wanted: Wanted) -> Result<Answer, Failure> {
+        let _errand = self.watchdog.errand();
         let (channel, asking) = (Arc::clone(&self.channel), Arc::clone(&self.asking));
         let ask = move || {
             alloc::exempt_current_thread();

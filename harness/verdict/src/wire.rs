@@ -10,7 +10,7 @@ use crate::Verdict;
 pub use crate::servers::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 /// The version of the conversation. Both ends are built from one tree, so another version means a stale program.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names the check that a child process is to run; its presence makes a hidden program a child.
 pub const CHECK_VARIABLE: &str = "WAR_STORIES_CHECK";

@@ -11,6 +11,7 @@ use crate::child::{self, Ask, Told};
 use crate::compile::{self, Built, Flavour};
 use crate::fleet::Fleet;
 use crate::grade::plan::Plan;
+use crate::lend::Lender;
 use crate::manifest::CheckSpec;
 use crate::room::Room;
 use crate::stale;
@@ -116,6 +117,7 @@ async fn again(
     let test = tests.get(&spec.name).ok_or("it is not there")?;
     let postgres = fleet.postgres_job(scenario);
     let database = postgres.as_ref().map(|job| job.database.clone());
+    let lender = Lender::new(fleet, scenario);
     let told = child::run(Ask {
         program,
         test,
@@ -123,8 +125,10 @@ async fn again(
         seed: plan.seed,
         sites: false,
         postgres,
+        lender: &lender,
     })
     .await;
+    lender.take_back().await;
     if let Some(database) = database {
         fleet.drop_database(&database).await;
     }

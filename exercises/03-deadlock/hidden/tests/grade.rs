@@ -23,7 +23,7 @@ use harness::{Check, Spec, check};
 
 /// On both runtimes. Something happens every few milliseconds; a check in which nothing does for this long is stuck.
 fn both() -> Spec {
-    Spec::both_runtimes().stalls_after_s(8).deadline_s(120)
+    Spec::both_runtimes().stalls_after_s(6).deadline_s(120)
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn not_a_cent_is_lost() {
 #[test]
 fn callers_who_give_up_leave_nothing_behind() {
     check!(
-        Spec::multi_thread(2).stalls_after_s(8).deadline_s(120),
+        Spec::multi_thread(2).stalls_after_s(6).deadline_s(120),
         async |cx: &Check| gone::leaves_nothing(cx).await
     );
 }

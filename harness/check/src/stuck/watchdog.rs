@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use verdict::Patience;
 use verdict::wire::{Event, Stuck};
 
 use super::{stacks, words};
@@ -16,7 +17,7 @@ use crate::postgres::Postgres;
 /// How long a question to a server may take while everything else stands still.
 const ASKING_MAX: Duration = Duration::from_millis(700);
 /// The shortest and the longest time between two looks.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 
 type Told = Box<dyn Fn() -> String + Send>;
 
@@ -126,26 +127,39 @@ impl Watchdog {
     }
 
     fn wait(&self, deadline: Duration, stall: Option<Duration>, sight: &Sight) {
+        // Both grow while the machine is starved: what is slow is not what hangs.
+        let patience = Patience::new(deadline);
+        let mut silence = stall.map(|stall| (self.beat_ms.load(Relaxed), Patience::new(stall)));
+        let (mut looked, mut errands) = (self.begun, Duration::ZERO);
         loop {
             if self.errands.load(SeqCst) > 0 {
                 self.beat();
+                errands += looked.elapsed();
+            }
+            looked = Instant::now();
+            let beat_ms = self.beat_ms.load(Relaxed);
+            if let (Some((since, silence)), Some(stall)) = (&mut silence, stall)
+                && *since != beat_ms
+            {
+                (*since, *silence) = (beat_ms, Patience::new(stall));
             }
             let elapsed = self.begun.elapsed();
-            let quiet = elapsed.saturating_sub(Duration::from_millis(self.beat_ms.load(Relaxed)));
-            let silent = stall.filter(|stall| quiet >= *stall);
-            if elapsed >= deadline || silent.is_some() {
+            let quiet = elapsed.saturating_sub(Duration::from_millis(beat_ms));
+            let silent = silence
+                .as_ref()
+                .is_some_and(|(_, silence)| quiet >= silence.limit());
+            if silent || elapsed >= patience.limit() + errands {
                 if self.over.swap(true, SeqCst) {
                     return;
                 }
                 let since = match silent {
-                    Some(stall) => format!("nothing has happened for {} s", stall.as_secs()),
-                    None => format!("the check did not end within its {} s", deadline.as_secs()),
+                    true => format!("nothing has happened for {} s", quiet.as_secs()),
+                    false => format!("the check did not end within its {} s", deadline.as_secs()),
                 };
                 sight.channel.say(Event::Stuck(self.last_words(since, sight)));
                 return;
             }
-            let left = deadline.saturating_sub(elapsed);
-            let left = stall.map_or(left, |stall| left.min(stall.saturating_sub(quiet)));
+            let left = stall.map_or(deadline, |stall| stall.saturating_sub(quiet));
             std::thread::sleep(left.clamp(LOOKS.0, LOOKS.1));
         }
     }
