@@ -82,7 +82,7 @@ pub async fn build_flavour(
     target: &Path,
     slugs: &[&str],
     side: Side,
-    say: &dyn Fn(&str),
+    say: &dyn Fn(&Step),
 ) -> Result<Built, Error> {
     let mut command = cargo(root, target);
     if flavour == Flavour::Diagnosis {

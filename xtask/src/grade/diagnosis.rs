@@ -11,6 +11,8 @@ use crate::child::{self, Ask, Told};
 use crate::compile::{self, Built, Flavour};
 use crate::fleet::Fleet;
 use crate::grade::plan::Plan;
+use crate::heard::Step;
+use crate::lanes::Lane;
 use crate::lend::Lender;
 use crate::manifest::CheckSpec;
 use crate::room::Room;
@@ -93,8 +95,9 @@ async fn build(
             .map_err(|error| error.to_string())?;
         stale::refresh(target, &solution, &scenario.solution).map_err(|error| error.to_string())?;
     }
-    let say = |package: &str| screen.doing(&format!("compiling {package} for the diagnosis"));
+    let say = |step: &Step| screen.compiling(step);
     let built = compile::build_flavour(Flavour::Diagnosis, &room.root, target, slugs, plan.side, &say).await;
+    screen.end(Lane::Build);
     let built = built.map_err(|error| error.to_string())?;
     for (scenario, _) in stuck {
         stale::remember(target, &scenario.slug, &room.exercise(scenario))
