@@ -10,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{sleep_until, timeout};
-use verdict::wire::{CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, VERSION};
+use verdict::wire::{
+    CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, Stuck, VERSION,
+};
 use verdict::{Patience, Verdict};
 
 use crate::evidence;
@@ -21,6 +23,8 @@ use crate::transcript::Transcript;
 const START_MAX: Duration = Duration::from_secs(15);
 /// No check may ask for more.
 const DEADLINE_MAX: Duration = Duration::from_secs(180);
+/// How long a check's watchdog may take to say where everything stands.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(4);
 /// How long a judged check may take to end its process.
 const EXIT_MAX: Duration = Duration::from_secs(5);
 /// How much of what a check prints is kept, in bytes.
@@ -45,6 +49,8 @@ pub struct Ask<'a> {
 #[derive(Clone, Debug)]
 pub struct Told {
     pub judgement: Judgement,
+    /// Its own watchdog gave it up.
+    pub stuck: bool,
     pub measured: std::collections::BTreeMap<String, f64>,
     pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
     /// Per metric, why it may be what it is.
@@ -65,6 +71,7 @@ impl Told {
         };
         Told {
             judgement,
+            stuck: false,
             measured: Default::default(),
             sites: Default::default(),
             explained: Default::default(),
@@ -93,10 +100,12 @@ pub async fn run(ask: Ask<'_>) -> Told {
         sites,
         explained,
         methods,
+        stuck,
         ..
     } = transcript;
     Told {
         judgement,
+        stuck: stuck.is_some(),
         measured,
         sites,
         explained,
@@ -108,6 +117,8 @@ pub async fn run(ask: Ask<'_>) -> Told {
 /// Why the listening stopped.
 enum End {
     Said,
+    /// The check's own watchdog has said that nothing happens any more.
+    Stuck,
     Silent,
     Late,
     Forged(String),
@@ -161,6 +172,7 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
     let (status, threads) = match listened {
         End::Said => (timeout(EXIT_MAX, child.wait()).await.ok(), Vec::new()),
         End::Silent => (Some(child.wait().await), Vec::new()),
+        End::Stuck => (None, Vec::new()),
         End::Late | End::Forged(_) => (None, evidence::threads(pid)),
     };
     if status.is_none() {
@@ -237,6 +249,9 @@ async fn listen(
                 "a line of more than {LINE_BYTES_MAX} bytes on the check's pipe"
             ));
         }
+        if transcript.stuck.is_some() {
+            return End::Stuck;
+        }
         if transcript.ended && buffer.is_empty() {
             return End::Said;
         }
@@ -270,7 +285,8 @@ impl Deadline {
     }
 
     fn at(&self) -> tokio::time::Instant {
-        self.begun + self.patience.limit() + self.waited
+        // Its own watchdog speaks first.
+        self.begun + self.patience.limit() + self.waited + LAST_WORDS_MAX
     }
 
     fn has_passed(&self) -> bool {
@@ -296,7 +312,7 @@ fn judged(
         .stage
         .as_ref()
         .map(|stage| format!("its last stage: {stage}"));
-    let unjudged = !matches!(end, End::Said);
+    let unjudged = !matches!(end, End::Said | End::Stuck);
     let mut judgement = match (end, transcript.judgement.take(), status) {
         (End::Said, Some(judgement), Some(status)) if status.code() == Some(JUDGED_EXIT) => judgement,
         (End::Said, _, Some(status)) => fail(
@@ -311,6 +327,7 @@ fn judged(
             what,
             "Only the harness speaks on this pipe, so nothing of this check counts.",
         ),
+        (End::Stuck, ..) => stuck(transcript.stuck.clone()),
         (End::Late, ..) => match transcript.deadline_ms {
             Some(ms) => fail(
                 format!("the check did not end within its {} s", ms / 1000),
@@ -347,6 +364,25 @@ fn judged(
         }
     }
     judgement
+}
+
+/// A check that its watchdog gave up, as a judgement.
+fn stuck(stuck: Option<Stuck>) -> Judgement {
+    let Stuck {
+        observed,
+        because,
+        evidence,
+    } = stuck.unwrap_or_else(|| Stuck {
+        observed: "the check is stuck".to_owned(),
+        because: None,
+        evidence: Vec::new(),
+    });
+    Judgement {
+        verdict: Verdict::Fail,
+        observed,
+        because: because.or_else(|| Some("Something in it waits for what never comes.".to_owned())),
+        evidence,
+    }
 }
 
 /// Reads what a child prints to the end and keeps the last of it, so that a flood neither blocks nor fills anything.

@@ -18,6 +18,14 @@ pub enum Side {
     Reference,
 }
 
+/// How a hidden program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    Grade,
+    /// Knows where each task waits, by what tokio calls unstable. Without optimiser, so that no frame is inlined away.
+    Diagnosis,
+}
+
 /// What one `cargo build` made.
 #[derive(Debug, Default)]
 pub struct Built {
@@ -64,7 +72,23 @@ pub async fn build(
     side: Side,
     say: &dyn Fn(&Step),
 ) -> Result<Built, Error> {
+    build_flavour(Flavour::Grade, root, target, slugs, side, say).await
+}
+
+/// The same for either flavour. Each needs a target folder of its own: flags change every crate.
+pub async fn build_flavour(
+    flavour: Flavour,
+    root: &Path,
+    target: &Path,
+    slugs: &[&str],
+    side: Side,
+    say: &dyn Fn(&Step),
+) -> Result<Built, Error> {
     let mut command = cargo(root, target);
+    if flavour == Flavour::Diagnosis {
+        command.env("RUSTFLAGS", "--cfg tokio_unstable -C force-frame-pointers=yes");
+        command.args(["--config", "profile.grade.opt-level=0"]);
+    }
     command.args(["build", "--profile", "grade", "--test", "grade", "--keep-going"]);
     command.arg("--message-format=json-render-diagnostics");
     for slug in slugs {
@@ -72,6 +96,9 @@ pub async fn build(
         if side == Side::Exercise {
             command.args(["--features", &format!("{slug}-hidden/exercise")]);
         }
+    }
+    if flavour == Flavour::Diagnosis {
+        command.args(["--features", "harness/diagnosis"]);
     }
     let mut child = command.spawn().map_err(|error| Error::Environment {
         what: format!("failed to start cargo: {error}"),

@@ -68,6 +68,16 @@ pub enum ServiceMode {
     Local,
 }
 
+/// Whether a check that is stuck is run again in the diagnosis build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Diagnosis {
+    /// On a terminal
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
 #[derive(Debug, Args)]
 pub struct List {
     #[arg(long, value_enum, default_value_t)]
@@ -93,6 +103,9 @@ pub struct Grade {
     /// Replay the random choices of an earlier run
     #[arg(long)]
     pub seed: Option<u64>,
+    /// After the verdict, where the tasks of a stuck check wait: needs a second build, once
+    #[arg(long, value_enum, default_value_t)]
+    pub diagnosis: Diagnosis,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

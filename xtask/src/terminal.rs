@@ -104,6 +104,15 @@ impl Screen {
         self.line(text.trim_end());
     }
 
+    /// What the diagnosis build told of a stuck check.
+    pub fn diagnosis(&self, name: &str, evidence: &[String]) {
+        let mut text = format!("\n{}\n", wrapped(&format!("where {name} waits"), 2, 2));
+        for line in evidence {
+            text.push_str(&labelled("", line));
+        }
+        self.line(text.trim_end());
+    }
+
     pub fn scenario_ended(&self, scenario: &report::Scenario) {
         for note in &scenario.notes {
             let text = if note.contains('\n') {
@@ -320,6 +329,7 @@ mod tests {
             observed: "2 charges for key 7f3a (the first reply was lost after COMMIT)".into(),
             because: Some("The key is recorded after the payment, in another transaction, so a crash between the two forgets it.".into()),
             evidence: vec!["charge 1 at frame 7".into(), "Limit\n  -> Seq Scan".into()],
+            stuck: false,
             replay: "cargo xtask grade 09 --check retries_charge_once --seed 81723".into(),
             seconds: 1.25,
         }

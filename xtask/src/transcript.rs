@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use verdict::wire::{Event, Judgement, Line, Site, Wanted};
+use verdict::wire::{Event, Judgement, Line, Site, Stuck, Wanted};
 
 /// Listens to one check. Everything that does not carry the nonce and the next number counts against the submission:
 /// the harness never says such a thing.
@@ -21,6 +21,7 @@ pub struct Transcript {
     pub wanted: Option<Wanted>,
     /// Per metric, how it was measured.
     pub methods: BTreeMap<String, String>,
+    pub stuck: Option<Stuck>,
     pub judgement: Option<Judgement>,
     pub ended: bool,
 }
@@ -38,6 +39,7 @@ impl Transcript {
             explained: BTreeMap::new(),
             wanted: None,
             methods: BTreeMap::new(),
+            stuck: None,
             judgement: None,
             ended: false,
         }
@@ -94,6 +96,7 @@ impl Transcript {
             Event::Method { metric, how } if self.open() => {
                 self.methods.insert(metric, how);
             }
+            Event::Stuck(stuck) if self.open() => self.stuck = Some(stuck),
             Event::Judged(judgement) if self.open() => self.judgement = Some(judgement),
             Event::Ended if self.judgement.is_some() => self.ended = true,
             event => {
@@ -106,7 +109,7 @@ impl Transcript {
     }
 
     fn open(&self) -> bool {
-        self.deadline_ms.is_some() && self.judgement.is_none()
+        self.deadline_ms.is_some() && self.judgement.is_none() && self.stuck.is_none()
     }
 }
 
@@ -138,6 +141,14 @@ mod tests {
             check: "kept".into(),
             deadline_ms: 1000,
         }
+    }
+
+    fn stuck() -> Event {
+        Event::Stuck(Stuck {
+            observed: "no call returned for 6 s".into(),
+            because: None,
+            evidence: vec![],
+        })
     }
 
     fn passed() -> Event {
@@ -173,6 +184,9 @@ mod tests {
     #[case::another_nonce(vec![line("x", 0, started())])]
     #[case::a_gap(vec![line("n", 1, started())])]
     #[case::a_repeat(vec![line("n", 0, started()), line("n", 0, passed())])]
+    #[case::stuck_before_started(vec![line("n", 0, stuck())])]
+    #[case::judged_after_it_was_stuck(vec![line("n", 0, started()), line("n", 1, stuck()), line("n", 2, passed())])]
+    #[case::stuck_after_it_was_judged(vec![line("n", 0, started()), line("n", 1, passed()), line("n", 2, stuck())])]
     #[case::judged_before_started(vec![line("n", 0, passed())])]
     #[case::ended_without_judgement(vec![line("n", 0, started()), line("n", 1, Event::Ended)])]
     #[case::judged_twice(vec![line("n", 0, started()), line("n", 1, passed()), line("n", 2, passed())])]

@@ -160,11 +160,12 @@ fn the_lock_file_covers_the_palette() {
 
 #[test]
 fn unsafe_code_stands_only_where_it_is_named() {
-    const ALLOWED: [&str; 5] = [
+    const ALLOWED: [&str; 6] = [
         "harness/check/benches/alloc.rs",
         "harness/check/src/alloc/cells.rs",
         "harness/check/src/alloc/sites.rs",
         "harness/check/src/instructions/request.rs",
+        "harness/check/src/stuck/stacks.rs",
         "harness/services/src/process.rs",
     ];
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -10,7 +10,8 @@ use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted}
 use crate::channel::Channel;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
-use crate::{Failure, Outcome, alloc};
+use crate::stuck::{Sight, Watchdog};
+use crate::{Failure, Outcome, Spec, alloc};
 
 /// Call sites told per metric.
 const SITES_TOLD: usize = 3;
@@ -22,11 +23,12 @@ pub struct Check {
     channel: Arc<Channel>,
     /// Held while a server is asked for.
     asking: Arc<Mutex<()>>,
-    notes: Mutex<Vec<String>>,
-    postgres: Mutex<Vec<Arc<Postgres>>>,
+    notes: Arc<Mutex<Vec<String>>>,
+    postgres: Arc<Mutex<Vec<Arc<Postgres>>>>,
     redis: Mutex<Vec<Arc<Redis>>>,
-    /// Databases asked for; several may be in the making at once.
+    /// Databases asked for, by an earlier runtime included; several may be in the making at once.
     databases: AtomicUsize,
+    pub(crate) watchdog: Arc<Watchdog>,
 }
 
 impl Check {
@@ -36,11 +38,23 @@ impl Check {
             harness,
             channel: Arc::new(channel),
             asking: Arc::default(),
-            notes: Mutex::default(),
-            postgres: Mutex::default(),
+            notes: Arc::default(),
+            postgres: Arc::default(),
             redis: Mutex::default(),
             databases: AtomicUsize::new(0),
+            watchdog: Arc::new(Watchdog::new()),
         }
+    }
+
+    /// From here on somebody waits for signs of life.
+    pub(crate) fn guard(&self, spec: Spec) {
+        let sight = Sight {
+            channel: self.channel.clone(),
+            notes: self.notes.clone(),
+            postgres: self.postgres.clone(),
+            harness: self.harness.clone(),
+        };
+        self.watchdog.watch(spec.deadline(), spec.stall(), sight);
     }
 
     /// The run's seed; `--seed` gives it again.
@@ -112,7 +126,34 @@ impl Check {
 
     /// What the check is about to do; a check that hangs is reported with its last stage.
     pub fn stage(&self, doing: impl Into<String>) {
-        self.channel.say(Event::Stage { doing: doing.into() });
+        let mut doing = doing.into();
+        self.watchdog.beat();
+        if let Some(runtime) = self.watchdog.runtime() {
+            doing = format!("{doing}, {runtime}");
+        }
+        self.channel.say(Event::Stage { doing });
+    }
+
+    /// As long as the guard lives, silence is the grader's own: it sets something up.
+    #[must_use = "dropping it ends the errand"]
+    pub fn errand(&self) -> impl Drop + use<> {
+        self.watchdog.errand()
+    }
+
+    /// A sign of life, for [`Spec::stalls_after_s`]: something that was waited for has happened.
+    pub fn beat(&self) {
+        self.watchdog.beat();
+    }
+
+    /// The same, to be given from other tasks.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.watchdog.clone())
+    }
+
+    /// What it means if nothing happens any more from here on: the misconception in one sentence, and what is observed
+    /// then. Replaces what was said before. `observed` is asked by another thread, and must wait for nothing.
+    pub fn if_stuck(&self, because: impl Into<String>, observed: impl Fn() -> String + Send + 'static) {
+        self.watchdog.if_stuck(because.into(), Box::new(observed));
     }
 
     /// A database of this check's own, with a tap in front: a copy of what the scenario's seed made. Each call makes
@@ -139,6 +180,7 @@ impl Check {
                 "there is no PostgreSQL for this check; cargo xtask services up postgres keeps one running",
             ));
         };
+        let _errand = self.watchdog.errand();
         let made = self.databases.fetch_add(1, Ordering::Relaxed);
         let mut job = job.clone();
         job.template = job.template.filter(|_| seeded);
@@ -225,6 +267,7 @@ impl Check {
 
     /// Asks the parent, on a thread that may block.
     async fn server(&self, wanted: Wanted) -> Result<Answer, Failure> {
+        let _errand = self.watchdog.errand();
         let (channel, asking) = (Arc::clone(&self.channel), Arc::clone(&self.asking));
         let ask = move || {
             alloc::exempt_current_thread();
@@ -294,6 +337,16 @@ impl Check {
 
 fn unexpected(answer: &Answer) -> Failure {
     Failure::environment(format!("asked for another server, and was given {answer:?}"))
+}
+
+/// Gives signs of life; see [`Check::beat`].
+#[derive(Clone)]
+pub struct Pulse(Arc<Watchdog>);
+
+impl Pulse {
+    pub fn beat(&self) {
+        self.0.beat();
+    }
 }
 
 /// A task on the harness's thread; dropping it ends the task.

@@ -10,6 +10,7 @@
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`within`]: liveness, "this finishes at all".
+//! - `stuck`: what is told of a check in which nothing happens any more.
 //! - `runner`: a check as a child process, under `xtask` and without it.
 //!
 //! Nothing here knows a scenario by name, and nothing here links a container client.
@@ -28,12 +29,13 @@ pub mod redis;
 mod runner;
 mod spec;
 mod standalone;
+mod stuck;
 pub mod sweep;
 pub mod tap;
 pub mod tasks;
 mod wait;
 
-pub use context::{Check, HarnessTask};
+pub use context::{Check, HarnessTask, Pulse};
 pub use failure::{Failure, OrObserved, Outcome};
 pub use machine::{Call, Machine};
 pub use spec::Spec;

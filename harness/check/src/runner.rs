@@ -24,7 +24,7 @@ const WIND_DOWN: Duration = Duration::from_millis(500);
 ///
 /// # Panics
 /// Without `xtask`, when the check did not pass; the message is the report.
-pub fn run(here: &str, spec: Spec, body: impl AsyncFnOnce(&Check) -> Outcome) {
+pub fn run(here: &str, spec: Spec, body: impl AsyncFn(&Check) -> Outcome) {
     let name = test_name(here);
     match std::env::var(CHECK_VARIABLE) {
         Ok(asked) if asked == name => run_here(name, spec, body),
@@ -39,7 +39,7 @@ fn test_name(here: &str) -> &str {
     path.split_once("::").map_or(path, |(_crate, name)| name)
 }
 
-fn run_here(name: &str, spec: Spec, body: impl AsyncFnOnce(&Check) -> Outcome) {
+fn run_here(name: &str, spec: Spec, body: impl AsyncFn(&Check) -> Outcome) {
     prctl::set_pdeathsig(Signal::SIGKILL).ok();
     resource::setrlimit(resource::Resource::RLIMIT_CORE, 0, 0).ok();
     let (channel, job) = match Channel::open() {
@@ -52,35 +52,53 @@ fn run_here(name: &str, spec: Spec, body: impl AsyncFnOnce(&Check) -> Outcome) {
         check: name.to_owned(),
         deadline_ms: u64::try_from(spec.deadline().as_millis()).unwrap_or(u64::MAX),
     });
+    cx.guard(spec);
     let judgement = judge(&cx, spec, body);
+    cx.watchdog.call_off();
     cx.say(Event::Judged(judgement));
     cx.say(Event::Ended);
     // Not by returning: libtest's exit code is not a verdict, and a blocked thread must not keep the process.
     std::process::exit(JUDGED_EXIT);
 }
 
-fn judge(cx: &Check, spec: Spec, body: impl AsyncFnOnce(&Check) -> Outcome) -> Judgement {
-    let runtime = match spec.build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return judgement(
-                cx,
-                Err(Failure::environment(format!(
-                    "failed to build a runtime: {error}"
-                ))),
-            );
-        }
-    };
+fn judge(cx: &Check, spec: Spec, body: impl AsyncFn(&Check) -> Outcome) -> Judgement {
     if cx.job.sites {
         alloc::sites::record(true);
     }
+    let mut outcome = Ok(());
+    for (words, builder) in spec.runtimes() {
+        outcome = judge_on(cx, builder, words, &body);
+        if let Err(failure) = outcome {
+            outcome = Err(match words {
+                Some(words) => failure.evidence(words),
+                None => failure,
+            });
+            break;
+        }
+    }
+    judgement(cx, outcome)
+}
+
+fn judge_on(
+    cx: &Check,
+    mut builder: Builder,
+    words: Option<&'static str>,
+    body: &impl AsyncFn(&Check) -> Outcome,
+) -> Outcome {
+    #[cfg(all(tokio_unstable, feature = "diagnosis"))]
+    crate::stuck::watch_tasks(&mut builder);
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment(format!("failed to build a runtime: {error}")))?;
+    cx.watchdog.runs_on(runtime.handle().clone(), words);
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body(cx))));
     alloc::sites::record(false);
     let outcome = outcome.unwrap_or_else(|payload| Err(panicked(payload)));
+    let _errand = cx.watchdog.errand();
     runtime.shutdown_timeout(WIND_DOWN);
     let finished = cx.harness.block_on(cx.finish());
-    let outcome = outcome.and(finished);
-    judgement(cx, outcome)
+    outcome.and(finished)
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> Failure {

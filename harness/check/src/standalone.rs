@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, VERSION};
+use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, Stuck, VERSION};
 use verdict::{Patience, Verdict};
 
 use crate::Spec;
 use kept::Kept;
 
 mod kept;
+
+/// How long a check's watchdog may take to say where everything stands.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(name: &str, spec: Spec) {
     let judgement = match run_child(name, spec) {
@@ -70,7 +73,12 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
     (&ours).write_all(&line)?;
     let heard = listen(&ours, &nonce, spec.deadline());
     Ok(match heard {
-        Some(judgement) if exit_code(&mut child) == Some(JUDGED_EXIT) => judgement,
+        Some(Heard::Stuck(stuck)) => Judgement {
+            because: stuck.because,
+            evidence: stuck.evidence,
+            ..stopped(&mut child, &stuck.observed)
+        },
+        Some(Heard::Judged(judgement)) if exit_code(&mut child) == Some(JUDGED_EXIT) => judgement,
         Some(_) => stopped(&mut child, "the process did not end as the harness ends it"),
         None => stopped(
             &mut child,
@@ -79,10 +87,16 @@ fn run_child(name: &str, spec: Spec) -> std::io::Result<Judgement> {
     })
 }
 
-fn listen(mut stream: &UnixStream, nonce: &str, deadline: Duration) -> Option<Judgement> {
+/// The last that a check said.
+enum Heard {
+    Judged(Judgement),
+    Stuck(Stuck),
+}
+
+fn listen(mut stream: &UnixStream, nonce: &str, deadline: Duration) -> Option<Heard> {
     let (begun, patience) = (Instant::now(), Patience::new(deadline));
     // Other checks may have a server that this one waits for.
-    let mut waited = Duration::ZERO;
+    let mut waited = LAST_WORDS_MAX;
     let mut reader = BufReader::new(stream);
     let mut text = String::new();
     let mut judged = None;
@@ -111,8 +125,9 @@ fn listen(mut stream: &UnixStream, nonce: &str, deadline: Duration) -> Option<Ju
                 stream.write_all(&line).ok()?;
                 waited += asked.elapsed();
             }
+            Event::Stuck(stuck) => return Some(Heard::Stuck(stuck)),
             Event::Judged(judgement) => judged = Some(judgement),
-            Event::Ended => return judged,
+            Event::Ended => return judged.map(Heard::Judged),
             _ => {}
         }
     }

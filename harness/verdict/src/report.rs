@@ -80,6 +80,8 @@ pub struct Check {
     /// The misconception, or the reason why nobody can tell.
     pub because: Option<String>,
     pub evidence: Vec<String>,
+    /// Nothing happened any more, and its process was ended from outside.
+    pub stuck: bool,
     /// What to type to see it again.
     pub replay: String,
     pub seconds: f64,
@@ -142,6 +144,7 @@ mod tests {
                     observed: "2 charges for one key".into(),
                     because: Some("the key is recorded after the payment".into()),
                     evidence: vec!["charge 1 at frame 7".into()],
+                    stuck: false,
                     replay: "cargo xtask grade 09 --check retries_charge_once --seed 81723".into(),
                     seconds: 1.5,
                 }],

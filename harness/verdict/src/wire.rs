@@ -10,7 +10,7 @@ use crate::Verdict;
 pub use crate::servers::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 /// The version of the conversation. Both ends are built from one tree, so another version means a stale program.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names the check that a child process is to run; its presence makes a hidden program a child.
 pub const CHECK_VARIABLE: &str = "WAR_STORIES_CHECK";
@@ -62,6 +62,7 @@ pub struct Line {
 
 /// What a check says. A complete conversation is `Started`, any number of `Stage`, `Measured`, `Sites`,
 /// `Explained`, `Method`, `Wants`, then `Judged`, `Ended`.
+/// One that ends with `Stuck` is complete as well, and a failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -83,6 +84,8 @@ pub enum Event {
     Wants { wanted: Wanted },
     /// How `metric` was measured, where there is more than one way; told whatever the verdict.
     Method { metric: String, how: String },
+    /// Nothing happens any more: the last words of the check's watchdog, before its parent ends the process.
+    Stuck(Stuck),
     /// What was found.
     Judged(Judgement),
     /// All that the check started has been taken down; `Judged` stands.
@@ -97,6 +100,17 @@ pub struct Judgement {
     pub observed: String,
     /// The misconception, or the reason why the machine could not tell.
     pub because: Option<String>,
+    pub evidence: Vec<String>,
+}
+
+/// What a check looked like when nothing happened any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// What had not happened, and since when.
+    pub observed: String,
+    /// The misconception.
+    pub because: Option<String>,
+    /// Which threads are blocked and where, what the taps hold, which tasks wait for what.
     pub evidence: Vec<String>,
 }
 

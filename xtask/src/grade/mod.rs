@@ -1,9 +1,11 @@
 //! `cargo xtask grade`.
 
+mod diagnosis;
 mod plan;
 pub mod run;
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -13,7 +15,7 @@ use verdict::{ExitCode, Verdict, report};
 use crate::catalogue::Scenario;
 use crate::compile::{self, Built, Side};
 use crate::errors::Error;
-use crate::flags::{Format, Grade};
+use crate::flags::{Diagnosis, Format, Grade};
 use crate::fleet::{self, Fleet};
 use crate::gate::Gate;
 use crate::heard::Step;
@@ -36,7 +38,11 @@ pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode>
         begun,
         seconds: BTreeMap::new(),
     };
-    let (services, scenarios) = grading.grade().await?;
+    let Graded {
+        room,
+        fleet,
+        scenarios,
+    } = grading.grade().await?;
     grading.took("total", begun);
 
     let report = report::Report {
@@ -44,9 +50,9 @@ pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode>
         verdict: Verdict::all(scenarios.iter().map(|scenario| scenario.verdict)),
         seed: plan.seed,
         subject: plan.subject_words(),
-        services,
+        services: fleet.told.clone(),
         scenarios,
-        seconds: grading.seconds,
+        seconds: std::mem::take(&mut grading.seconds),
     };
     if plan.keeps_score() {
         let mut progress = Progress::load(workbook);
@@ -55,13 +61,25 @@ pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode>
     }
     match flags.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Format::Text => screen.summary(&report),
+        Format::Text => {
+            screen.summary(&report);
+            // The verdict stands and is told; whoever does not want to wait for this need not.
+            grading.diagnose(flags.diagnosis, &room, &fleet, &report).await;
+        }
     }
+    fleet.stop().await;
     let codes = report
         .scenarios
         .iter()
         .map(|scenario| ExitCode::of(scenario.verdict, scenario.build != report::Build::Failed));
     Ok(ExitCode::first_told(codes))
+}
+
+/// What is there once everything is judged.
+struct Graded {
+    room: Room,
+    fleet: Fleet,
+    scenarios: Vec<report::Scenario>,
 }
 
 struct Grading<'a> {
@@ -79,7 +97,7 @@ impl Grading<'_> {
     }
 
     /// Services and the subject's build go on side by side; the reference is built while the first checks run.
-    async fn grade(&mut self) -> anyhow::Result<(Vec<report::Service>, Vec<report::Scenario>)> {
+    async fn grade(&mut self) -> anyhow::Result<Graded> {
         let (workbook, plan, screen) = (self.workbook, self.plan, self.screen);
         let room = Room::prepare(
             workbook,
@@ -129,11 +147,34 @@ impl Grading<'_> {
             self.grade_all(&room, &built, &fleet, missing.as_ref(), &reference),
             self.build_reference(&slugs, sender),
         );
-        let told = fleet.told.clone();
-        fleet.stop().await;
-        let scenarios = scenarios?;
         self.took("checks", since);
-        Ok((told, scenarios))
+        Ok(Graded {
+            scenarios: scenarios?,
+            room,
+            fleet,
+        })
+    }
+
+    /// Runs what was stuck once more in the diagnosis build, if that is wanted.
+    async fn diagnose(&self, wanted: Diagnosis, room: &Room, fleet: &Fleet, report: &report::Report) {
+        let stuck = diagnosis::stuck(self.plan, report);
+        let Some((scenario, checks)) = stuck.first() else {
+            return;
+        };
+        let wait = match wanted {
+            Diagnosis::Never => return,
+            Diagnosis::Always => true,
+            Diagnosis::Auto => std::io::stdout().is_terminal() && std::io::stderr().is_terminal(),
+        };
+        if !wait {
+            self.screen.line(&format!(
+                "where the tasks of a stuck check wait: cargo xtask grade {} --check {} --diagnosis always",
+                scenario.number(),
+                checks[0].name
+            ));
+            return;
+        }
+        diagnosis::run(self.plan, self.screen, room, fleet, &stuck).await;
     }
 
     async fn build_reference(

@@ -246,7 +246,10 @@ impl Run<'_> {
 
     fn check_report(&self, spec: &CheckSpec, told: Told) -> report::Check {
         let Told {
-            judgement, seconds, ..
+            judgement,
+            stuck,
+            seconds,
+            ..
         } = told;
         report::Check {
             name: spec.name.clone(),
@@ -258,6 +261,7 @@ impl Run<'_> {
             observed: judgement.observed,
             because: judgement.because,
             evidence: judgement.evidence,
+            stuck: stuck && judgement.verdict == Verdict::Fail,
             replay: format!("{} --check {} --seed {}", self.replay, spec.name, self.seed),
             seconds,
         }

@@ -199,7 +199,8 @@ fn subject_frames(frames: &[usize; FRAMES]) -> Vec<String> {
     told
 }
 
-fn subject_file(file: &str) -> Option<&str> {
+/// From the room on, if the file is one of an exercise or a solution.
+pub(crate) fn subject_file(file: &str) -> Option<&str> {
     let start = ["exercises/", "solutions/"]
         .iter()
         .filter_map(|room| file.rfind(room))

@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use verdict::wire::PostgresJob;
 
+/// Connections that are told of when a check is stuck.
+const STANDING_TOLD: usize = 6;
+
 /// A database made for one check, owned by a role that owns nothing else, with a tap in front of it.
 #[derive(Debug)]
 pub struct Postgres {
@@ -194,6 +197,44 @@ impl Postgres {
                 .map_err(broken("drop the check's database"))?;
         }
         judged
+    }
+
+    /// What is under way on the connections through the taps, in a line each; what is idle is left out.
+    pub(crate) fn standing(&self) -> Vec<String> {
+        let taps = self.taps();
+        let mut told: Vec<String> = taps.iter().flat_map(|tap| tap.standing()).collect();
+        let more = told.len().saturating_sub(STANDING_TOLD);
+        told.truncate(STANDING_TOLD);
+        if more > 0 {
+            told.push(format!("tap: and {more} connections more"));
+        }
+        told
+    }
+
+    /// Who waits for a lock in the server, and who holds it.
+    pub(crate) async fn standing_at_the_server(&self) -> Vec<String> {
+        let Ok(mut admin) = Client::connect(&self.admin).await else {
+            return Vec::new();
+        };
+        let waiting = format!(
+            "SELECT a.pid, left(a.query, 80) AS query, b.pid AS holder, b.state, left(b.query, 80) AS last
+               FROM pg_stat_activity a, unnest(pg_blocking_pids(a.pid)) AS holder, pg_stat_activity b
+              WHERE a.datname = {} AND b.pid = holder ORDER BY a.pid LIMIT {STANDING_TOLD}",
+            literal(self.database())
+        );
+        let rows = admin.query(&waiting).await.unwrap_or_default();
+        let told = rows.iter().map(|row| {
+            let text = |column| row.get(column).unwrap_or("");
+            format!(
+                "server: process {} waits with `{}` for a lock of process {}, which is {} after `{}`",
+                text("pid"),
+                text("query"),
+                text("holder"),
+                text("state"),
+                text("last")
+            )
+        });
+        told.collect()
     }
 
     fn taps(&self) -> Vec<Arc<PgTap>> {

@@ -13,6 +13,9 @@ use pgwire::{Reply, Request, ServerError, request::Target};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+/// Characters of a statement that are told.
+const SQL_CHARS_TOLD: usize = 80;
+
 /// What is known of one connection.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -31,6 +34,10 @@ pub(super) struct Session {
     /// Some of the answers of the current round trip have been seen.
     trip_begun: bool,
     in_transaction: bool,
+    /// What was run last.
+    last: Option<Arc<str>>,
+    /// How much of it waits at gates.
+    pub held: u32,
     /// The server's process, once it has told.
     pub pid: Option<i32>,
 }
@@ -77,6 +84,8 @@ impl Session {
             trip_unbegun: true,
             trip_begun: false,
             in_transaction: false,
+            last: None,
+            held: 0,
             pid: None,
         }
     }
@@ -184,8 +193,45 @@ impl Session {
             Request::CopyDone | Request::CopyFail => self.copying = false,
             _ => {}
         }
+        if matches!(arrived.kind, Kind::Execute | Kind::Query) {
+            self.last.clone_from(&arrived.sql);
+        }
         self.expect(&arrived, counts);
         Ok(arrived)
+    }
+
+    /// What is under way, in words; `None` when nothing is.
+    pub fn standing(&self) -> Option<String> {
+        let words = self.last.as_deref().unwrap_or("nothing").split_whitespace();
+        let mut last: String = words.collect::<Vec<_>>().join(" ");
+        if let Some((at, _)) = last.char_indices().nth(SQL_CHARS_TOLD) {
+            last.truncate(at);
+            last.push('…');
+        }
+        let transaction = if self.in_transaction {
+            ", in a transaction"
+        } else {
+            ""
+        };
+        let what = match (self.held > 0, self.pending.front()) {
+            (true, _) => format!("is held at a gate with `{last}`{transaction}"),
+            (
+                _,
+                Some(Pending {
+                    kind: Kind::Execute | Kind::Query,
+                    ..
+                }),
+            ) => {
+                format!("waits for the server's answer to `{last}`{transaction}")
+            }
+            (_, Some(pending)) => format!(
+                "waits for the server's answer to its {:?}{transaction}",
+                pending.kind
+            ),
+            (_, None) if self.in_transaction => format!("is idle in transaction after `{last}`"),
+            (_, None) => return None,
+        };
+        Some(format!("tap: connection {} {what}", self.connection))
     }
 
     /// The message that the next answer belongs to.

@@ -2,9 +2,10 @@
 
 use super::counts::{Counts, Statement};
 use super::rule::Pg;
+use super::session::Session;
 use crate::tap::{Link, LinkState, Rules};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -33,6 +34,8 @@ pub(super) struct Books {
     pub declared: HashMap<Arc<str>, Vec<u32>>,
     /// Duplicates of the sockets of those whose client has not closed yet, by connection.
     clients: HashMap<u64, OwnedFd>,
+    /// The connections that are being served.
+    pub sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
 }
 
 impl Shared {

@@ -2,6 +2,7 @@
 
 use super::counts::{Counts, Statement};
 use super::rule::{Kind, Reply, Request, Rule};
+use super::session::Session;
 use super::shared::Shared;
 use super::wire;
 use crate::Failure;
@@ -109,6 +110,14 @@ impl PgTap {
     /// The server processes of the sessions that were made through this tap, ended ones included.
     pub fn pids(&self) -> HashSet<i32> {
         self.shared.books().pids.clone()
+    }
+
+    /// What is under way on each connection, in a line each. For the last words of a check: what is busy at this moment
+    /// is passed over rather than waited for.
+    pub(super) fn standing(&self) -> Vec<String> {
+        let sessions: Vec<_> = self.shared.books().sessions.values().cloned().collect();
+        let told = |session: &Arc<Mutex<Session>>| session.try_lock().ok()?.standing();
+        sessions.iter().filter_map(told).collect()
     }
 
     /// How many startup packets were passed on, and how many of them led to a session as far as the server told.

@@ -31,7 +31,7 @@ const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
 pub(super) struct Connection {
     shared: Arc<Shared>,
     number: u64,
-    session: Mutex<Session>,
+    session: Arc<Mutex<Session>>,
     /// Set by a rule: nothing passes any more.
     silenced: watch::Sender<bool>,
 }
@@ -131,8 +131,10 @@ async fn converse(
 ) -> io::Result<()> {
     let duplicate = client.as_fd().try_clone_to_owned()?;
     let number = shared.note(|books| books.connect(duplicate));
+    let session = Arc::new(Mutex::new(Session::new(number)));
+    shared.note(|books| books.sessions.insert(number, session.clone()));
     let connection = Connection {
-        session: Mutex::new(Session::new(number)),
+        session,
         silenced: watch::Sender::new(false),
         shared,
         number,
@@ -189,6 +191,12 @@ impl Connection {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something of this connection waits at a gate for as long as the guard lives.
+    fn hold(&self) -> Held<'_> {
+        self.session().held += 1;
+        Held(self)
+    }
+
     fn client_closed(&self) {
         self.shared.note(|books| books.disconnect(self.number));
     }
@@ -227,7 +235,16 @@ impl Drop for Connection {
         self.shared.note(|books| {
             session.end(&mut books.counts);
             books.disconnect(self.number);
+            books.sessions.remove(&self.number);
         });
+    }
+}
+
+struct Held<'c>(&'c Connection);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.session().held -= 1;
     }
 }
 

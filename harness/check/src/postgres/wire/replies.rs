@@ -59,6 +59,7 @@ pub(super) async fn forward(
             Then::Wait(Wait::Time(for_)) => tokio::time::sleep(for_).await,
             Then::Wait(Wait::Place(place)) => {
                 whole(connection, server, &mut buf).await;
+                let _held = connection.hold();
                 if let Some(fate) = place.enter()
                     && fate.await.is_ok_and(|fate| fate == Fate::Lose)
                 {
@@ -94,8 +95,8 @@ async fn whole(connection: &Connection, server: &mut OwnedReadHalf, buf: &mut By
                 break;
             }
             at += len;
-            // After a request for data nothing comes until the client has sent it.
-            if matches!(tag, b'Z' | b'G' | b'W') {
+            // After a request for data, or for a password, nothing comes until the client has sent it.
+            if matches!(tag, b'Z' | b'G' | b'W' | b'R') {
                 return;
             }
         }

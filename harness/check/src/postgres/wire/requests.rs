@@ -67,6 +67,7 @@ pub(super) async fn forward(
             Then::Read => reader.read(&mut buf).await,
             Then::Wait(Wait::Time(for_)) => reader.meanwhile(&mut buf, tokio::time::sleep(for_)).await,
             Then::Wait(Wait::Place(place)) => {
+                let _held = connection.hold();
                 if let Some(fate) = place.enter()
                     && reader
                         .meanwhile(&mut buf, fate)

@@ -1,0 +1,23 @@
+//! The hidden grading of `deadlock`.
+//!
+//! - `subject`: the code that is graded; `reference`: the solution.
+//! - [`traffic`]: what customers do.
+//! - [`branch`]: the service with its database, its tap and its customers' accounts.
+//! - [`books`]: what the database says, past the service.
+//! - [`quiet`]: a barrier for those who may come, and may rightly not.
+
+#![expect(
+    clippy::unneeded_struct_pattern,
+    reason = "a fix may give the variants of `BankError` fields, or take them away"
+)]
+
+#[cfg(feature = "exercise")]
+pub use deadlock as subject;
+#[cfg(not(feature = "exercise"))]
+pub use deadlock_solution as subject;
+pub use deadlock_solution as reference;
+
+pub mod books;
+pub mod branch;
+pub mod quiet;
+pub mod traffic;

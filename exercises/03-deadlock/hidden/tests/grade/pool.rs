@@ -1,0 +1,54 @@
+//! A crowd on a small pool.
+
+use deadlock_hidden::books::Books;
+use deadlock_hidden::branch::{Branch, returned};
+use deadlock_hidden::quiet::until_quiet;
+use deadlock_hidden::subject::BankConfig;
+use deadlock_hidden::traffic::succeeded;
+use harness::{Check, Outcome, ensure};
+use tokio::task::JoinSet;
+
+pub async fn serves_a_crowd(cx: &Check) -> Outcome {
+    let pool_size = cx.draw("pool_size", &[2, 3, 5]);
+    let cfg = BankConfig {
+        pool_size,
+        inbox: 4,
+        max_closing: 2,
+    };
+    let transfers = 4 * pool_size;
+    let accounts: Vec<u32> = (1..=2 * transfers).collect();
+    let branch = Branch::open(cx, cfg, &accounts).await?;
+    let before = Books::read(&branch.pg).await?;
+
+    cx.stage(format!(
+        "{transfers} transfers between different accounts, on {pool_size} connections"
+    ));
+    branch.if_stuck(
+        cx,
+        "transfers",
+        "A call that holds a connection waits for another: as many of them as there are connections wait for ever. A larger \
+         pool takes more calls to fill.",
+    );
+    // Held until each connection is in a transaction of its own.
+    let gate = branch.tap.hold_replies(|request| request.runs("BEGIN"));
+    let mut set = JoinSet::new();
+    for n in 0..transfers {
+        branch.transfer(&mut set, 2 * n + 1, 2 * n + 2, 5);
+    }
+    until_quiet(&branch.pulse, || gate.waiting(), 0, pool_size as usize).await;
+    gate.open();
+    drop(gate);
+    while let Some(answer) = set.join_next().await {
+        succeeded(returned(answer)?)?;
+    }
+    let peak = branch.tap.counts().connections_peak;
+    ensure!(
+        peak <= u64::from(pool_size),
+        "The pool's size is what the database grants this service; a larger pool, or a second one, takes what others were \
+         promised.",
+        "{peak} connections were open at one time, with pool_size = {pool_size}"
+    );
+    let after = Books::read(&branch.pg).await?;
+    after.balance(&before)?;
+    after.hold(&before, transfers as usize)
+}

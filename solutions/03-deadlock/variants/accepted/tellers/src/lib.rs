@@ -1,0 +1,22 @@
+//! `ledgerd`: moves money between accounts, and tells where it went.
+//!
+//! - [`model`]: what callers see: the configuration, answers and errors.
+//! - [`bank`]: the service.
+//! - `teller`: the actors that make transfers.
+//! - `desk`, `audit`: the actors behind balances and statements.
+//! - `ledger`: the tables.
+
+mod audit;
+pub mod bank;
+mod desk;
+mod ledger;
+pub mod model;
+mod teller;
+
+pub use bank::Bank;
+pub use model::{BankConfig, BankError, Entry, Health, Statement, TxId};
+
+/// Brings the database up to date. A deployment runs it once, before the service starts.
+pub async fn migrate(db: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    sqlx::migrate!().run(db).await
+}
