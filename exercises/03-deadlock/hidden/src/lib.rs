@@ -6,11 +6,6 @@
 //! - [`books`]: what the database says, past the service.
 //! - [`quiet`]: a barrier for those who may come, and may rightly not.
 
-#![expect(
-    clippy::unneeded_struct_pattern,
-    reason = "a fix may give the variants of `BankError` fields, or take them away"
-)]
-
 #[cfg(feature = "exercise")]
 pub use deadlock as subject;
 #[cfg(not(feature = "exercise"))]

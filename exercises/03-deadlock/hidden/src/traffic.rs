@@ -21,7 +21,7 @@ impl Customer {
     }
 
     /// Two different accounts and a sum.
-    pub fn next(&mut self) -> (u32, u32, i64) {
+    pub fn draw(&mut self) -> (u32, u32, i64) {
         let from = self.rng.u32(1..=self.accounts);
         let to = (from + self.rng.u32(0..self.accounts - 1)) % self.accounts + 1;
         (from, to, self.rng.i64(1..10))
@@ -29,7 +29,7 @@ impl Customer {
 
     pub async fn makes(mut self, transfers: usize, bank: Arc<Bank>, pulse: Pulse) -> Result<usize, Failure> {
         for _ in 0..transfers {
-            let (from, to, cents) = self.next();
+            let (from, to, cents) = self.draw();
             succeeded(bank.transfer(from, to, cents).await)?;
             pulse.beat();
         }
