@@ -17,17 +17,22 @@ const POOR_CENTS: usize = 25;
 const TAKERS: usize = 60;
 /// Pairs of accounts that have nothing to do with each other.
 const PAIRS: u32 = 8;
+/// Two connections for each of them and more: how few will do is another check's.
+const WIDE: BankConfig = BankConfig {
+    pool_size: 2 * PAIRS + 4,
+    ..ROOMY
+};
 
 pub async fn add_up(cx: &Check) -> Outcome {
     // Within a pair the numbers are far apart and alike to many divisors; between pairs they are not.
     let pairs: Vec<(u32, u32)> = (0..PAIRS).map(|n| (1_000 + n, 1_000 + n + 720_720)).collect();
     let mut accounts = vec![1, 2];
     accounts.extend(pairs.iter().flat_map(|(from, to)| [*from, *to]));
-    let branch = Branch::open(cx, ROOMY, &accounts).await?;
+    let branch = Branch::open(cx, WIDE, &accounts).await?;
     deposit(&branch.pg, &[POOR], POOR_CENTS as i64).await?;
     let closed = format!("INSERT INTO accounts (id, balance_cents, closed_at) VALUES ({CLOSED}, 0, now())");
     onboard(&branch.pg, &closed).await?;
-    let branch = Branch::at(cx, branch.pg.clone(), ROOMY).await?;
+    let branch = Branch::at(cx, branch.pg.clone(), WIDE).await?;
     let before = Books::read(&branch.pg).await?;
     branch.if_stuck(
         cx,
