@@ -1,13 +1,13 @@
 //! Faults at every point of a transfer and of a closing: the caller goes away, or a message is lost.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadlock_hidden::books::{Books, numbers, transactions_left_open};
 use deadlock_hidden::branch::{database, deposit};
 use deadlock_hidden::subject::{Bank, BankConfig, BankError};
-use harness::postgres::{PgTap, Postgres, RuleGuard};
+use harness::postgres::{LinkGuard, PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep, Swept};
 use harness::{Check, Failure, Outcome, Pulse, ensure};
 
@@ -66,7 +66,17 @@ async fn sweep(cx: &Check, pg: &Arc<Postgres>, operation: Operation, fault: Faul
         act_deadline: SOON + SOON,
     };
     let (pg, pulse, in_vain) = (pg.clone(), cx.pulse(), Arc::<AtomicBool>::default());
-    let build = move |case: Case| Round::build(pg.clone(), pulse.clone(), operation, case, in_vain.clone());
+    let retired = Retired::default();
+    let build = move |case: Case| {
+        Round::build(
+            pg.clone(),
+            pulse.clone(),
+            operation,
+            case,
+            in_vain.clone(),
+            retired.clone(),
+        )
+    };
     match fault {
         Fault::Abort => how.abort(build).await,
         Fault::Cut => how.cut(build).await,
@@ -88,6 +98,9 @@ impl Call {
     }
 }
 
+/// Keeps the services of finished cases away from the database.
+type Retired = Arc<Mutex<Vec<LinkGuard>>>;
+
 /// One case: a service of its own on accounts of its own.
 struct Round {
     pg: Arc<Postgres>,
@@ -97,6 +110,7 @@ struct Round {
     /// The first of its accounts: two that hold money, and two that are empty.
     first: u32,
     in_vain: Arc<AtomicBool>,
+    retired: Retired,
     _points: (RuleGuard, RuleGuard),
 }
 
@@ -107,6 +121,7 @@ impl Round {
         operation: Operation,
         case: Case,
         in_vain: Arc<AtomicBool>,
+        retired: Retired,
     ) -> Result<Round, Failure> {
         let base = match operation {
             Operation::Transfer => 10_000,
@@ -125,6 +140,7 @@ impl Round {
             operation,
             first,
             in_vain,
+            retired,
             _points: points,
         })
     }
@@ -305,9 +321,16 @@ impl Scene for Round {
         let Some(bank) = after.subject else {
             return Err(Failure::environment("the service is gone with its sweep"));
         };
-        match self.operation {
+        let judged = match self.operation {
             Operation::Transfer => self.after_transfer(&bank, told).await,
             Operation::Closing => self.after_closing(&bank, told).await,
-        }
+        };
+        // What keeps the pool alive after its service shall not keep the server's connections.
+        drop(bank);
+        let refused = self.tap.refuse();
+        self.tap.cut_all();
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push(refused);
+        judged
     }
 }
