@@ -56,7 +56,7 @@ impl Daemon {
         }?;
         let hello = match timeout(HELLO_WITHIN, http::ask(&place, "GET", "/version", None)).await {
             Ok(Ok(hello)) => hello,
-            Ok(Err(error)) => return Err(format!("no container daemon answers: {error}")),
+            Ok(Err(error)) => return Err(format!("no container daemon answers at {place}: {error}")),
             Err(_) => {
                 return Err(format!(
                     "the container daemon says nothing for {} s",
