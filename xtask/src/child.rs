@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{sleep_until, timeout};
 use verdict::wire::{
-    CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LINE_BYTES_MAX, PostgresJob, Stuck, VERSION,
+    CHECK_VARIABLE, JUDGED_EXIT, Job, Judgement, LAST_WORDS_MAX, LINE_BYTES_MAX, PostgresJob, Stuck, VERSION,
 };
 use verdict::{Patience, Verdict};
 
@@ -23,8 +23,6 @@ use crate::transcript::Transcript;
 const START_MAX: Duration = Duration::from_secs(15);
 /// No check may ask for more.
 const DEADLINE_MAX: Duration = Duration::from_secs(180);
-/// How long a check's watchdog may take to say where everything stands.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(4);
 /// How long a judged check may take to end its process.
 const EXIT_MAX: Duration = Duration::from_secs(5);
 /// How much of what a check prints is kept, in bytes.

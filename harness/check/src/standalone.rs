@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use verdict::wire::{CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, Line, Stuck, VERSION};
+use verdict::wire::{
+    CHECK_VARIABLE, Event, JUDGED_EXIT, Job, Judgement, LAST_WORDS_MAX, Line, Stuck, VERSION,
+};
 use verdict::{Patience, Verdict};
 
 use crate::Spec;
 use kept::Kept;
 
 mod kept;
-
-/// How long a check's watchdog may take to say where everything stands.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(name: &str, spec: Spec) {
     let judgement = match run_child(name, spec) {

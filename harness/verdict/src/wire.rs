@@ -4,6 +4,8 @@
 //! answers with [`Line`]s, each carrying the job's nonce and the next number. Nothing of it passes through the
 //! environment, the arguments or standard output, where a program under test could read or forge it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Verdict;
@@ -18,6 +20,9 @@ pub const CHECK_VARIABLE: &str = "WAR_STORIES_CHECK";
 /// What a check's process exits with after it has said everything. Not 0, so that a program under test that exits
 /// early, even cleanly, is never taken for one that was judged.
 pub const JUDGED_EXIT: i32 = 86;
+
+/// How long the watchdog of a check that has run out of time may take to say where everything stands. Both ends wait for it.
+pub const LAST_WORDS_MAX: Duration = Duration::from_secs(4);
 
 /// The longest line that is read from a check, in bytes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;

@@ -1,6 +1,7 @@
 //! Batches as jobs: each is reported to its caller, and leaves nothing behind when it is done.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use bytes::Bytes;
 use harness::{Check, Failure, Outcome, alloc, ensure};
@@ -8,7 +9,10 @@ use memory_leak_hidden::subject::{Hub, HubError, IngestReport, Malformed};
 use memory_leak_hidden::traffic::{self, batch_that_panics, small_batch};
 
 use crate::batches::introduce;
-use crate::observe::{Still, because, housekeeping, kept_since, kib, patient_hub};
+use crate::observe::{Still, because, comes_about, housekeeping, kept_since, kib, patient_hub};
+
+/// Tokio's default for a runtime that does not say.
+const BLOCKING_THREADS: usize = 512;
 
 const FINISHED: &str = "What has been reported is still owned by something: a JoinSet, for one, keeps each finished task \
                         until somebody joins it.";
@@ -76,9 +80,27 @@ fn same_report(result: &Result<IngestReport, HubError>, (records, panicked): (us
     Ok(())
 }
 
+/// Has tokio start as many threads for blocking work as it ever will. They stay for a while after a burst, and what each
+/// of them needs is no batch that was kept.
+async fn start_blocking_threads() {
+    let busy = Arc::new(AtomicUsize::new(0));
+    let (held, waiting) = mpsc::channel::<()>();
+    let waiting = Arc::new(Mutex::new(waiting));
+    for _ in 0..BLOCKING_THREADS {
+        let (busy, waiting) = (Arc::clone(&busy), Arc::clone(&waiting));
+        tokio::task::spawn_blocking(move || {
+            busy.fetch_add(1, Relaxed);
+            waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+        });
+    }
+    comes_about(|| busy.load(Relaxed) == BLOCKING_THREADS).await;
+    drop(held);
+}
+
 /// Many gateways at once, then business as usual.
 async fn burst(hub: &Arc<Hub>, batch: &Bytes) -> Outcome {
     const AT_ONCE: usize = 1000;
+    start_blocking_threads().await;
     let before = alloc::settled().await;
     let still = Still::hold();
     let ingests: Vec<_> = (0..AT_ONCE).map(|_| beside(hub, batch)).collect();
