@@ -26,6 +26,9 @@ pub enum Flavour {
     Diagnosis,
 }
 
+/// How the compiler begins to tell that a program could not be linked.
+const UNLINKED: &str = "error: linking with";
+
 /// What one `cargo build` made.
 #[derive(Debug, Default)]
 pub struct Built {
@@ -77,6 +80,28 @@ pub async fn build(
 
 /// The same for either flavour. Each needs a target folder of its own: flags change every crate.
 pub async fn build_flavour(
+    flavour: Flavour,
+    root: &Path,
+    target: &Path,
+    slugs: &[&str],
+    side: Side,
+    say: &dyn Fn(&Step),
+) -> Result<Built, Error> {
+    let built = build_once(flavour, root, target, slugs, side, say).await?;
+    if !built.diagnostics.contains(UNLINKED) {
+        return Ok(built);
+    }
+    // A build that was killed may leave objects behind that no longer fit each other, which cargo does not notice.
+    let mut clean = cargo(root, target);
+    clean.args(["clean", "--quiet", "--profile", "grade"]);
+    for slug in slugs {
+        clean.args(["--package", slug, "--package", &format!("{slug}-hidden")]);
+    }
+    clean.output().await.ok();
+    build_once(flavour, root, target, slugs, side, say).await
+}
+
+async fn build_once(
     flavour: Flavour,
     root: &Path,
     target: &Path,

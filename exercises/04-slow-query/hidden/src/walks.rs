@@ -2,7 +2,7 @@
 
 use harness::{Check, Failure, OrObserved, Outcome, ensure};
 
-use crate::listing::{page, same, walk, whole};
+use crate::listing::{SHORT, page, same, walk, whole};
 use crate::others::{REGIONS, moderate};
 use crate::stage::{Listed, Stage};
 use crate::subject::Directory;
@@ -46,6 +46,12 @@ async fn end_between_equals(
     for n in tied.step_by(5) {
         let first = u32::try_from(n).unwrap_or(u32::MAX);
         let (mut listed, next) = page(one, region, None, first).await?;
+        ensure!(
+            listed.len() == n,
+            SHORT,
+            "a page of {n} held {} users of `{region}`, and there are more",
+            listed.len()
+        );
         listed.extend(page(other, region, next, 20).await?.0);
         let until = expected.len().min(n + 20);
         let what = format!("`{region}`, {n} users and then 20");
