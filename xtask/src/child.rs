@@ -17,7 +17,7 @@ use verdict::{Patience, Verdict};
 
 use crate::evidence;
 use crate::lend::Lender;
-use crate::transcript::Transcript;
+use crate::transcript::{Explanation, Transcript};
 
 /// How long a program may take until its check has begun.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -52,7 +52,7 @@ pub struct Told {
     pub measured: std::collections::BTreeMap<String, f64>,
     pub sites: std::collections::BTreeMap<String, Vec<verdict::wire::Site>>,
     /// Per metric, why it may be what it is.
-    pub explained: std::collections::BTreeMap<String, Vec<String>>,
+    pub explained: std::collections::BTreeMap<String, Explanation>,
     /// Per metric, how it was measured.
     pub methods: std::collections::BTreeMap<String, String>,
     pub seconds: f64,

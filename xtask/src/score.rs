@@ -51,6 +51,7 @@ pub fn budget(spec: &BudgetSpec, check: Verdict, figures: Figures) -> report::Bu
         limit,
         unit: spec.unit.clone(),
         method: None,
+        because: None,
         evidence,
     }
 }

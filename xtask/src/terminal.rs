@@ -273,6 +273,9 @@ fn budget_words(budget: &report::Budget) -> String {
     }
     if budget.verdict != Verdict::Pass {
         text.push_str(&labelled("claim", &budget.claim));
+        if let Some(because) = &budget.because {
+            text.push_str(&labelled("because", because));
+        }
         for evidence in &budget.evidence {
             text.push_str(&labelled("evidence", evidence));
         }
@@ -351,6 +354,7 @@ mod tests {
             limit: Some(2.0),
             unit: "statements".into(),
             method: None,
+            because: None,
             evidence: vec![],
         };
         insta::assert_snapshot!(check_words(&check(Verdict::Fail)) + &budget_words(&budget));

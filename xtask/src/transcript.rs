@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 use verdict::wire::{Event, Judgement, Line, Site, Stuck, Wanted};
 
+/// Why a metric may be what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The misconception.
+    pub because: String,
+    /// What was seen.
+    pub evidence: Vec<String>,
+}
+
 /// Listens to one check. Everything that does not carry the nonce and the next number counts against the submission:
 /// the harness never says such a thing.
 #[derive(Debug)]
@@ -15,8 +24,7 @@ pub struct Transcript {
     pub stage: Option<String>,
     pub measured: BTreeMap<String, f64>,
     pub sites: BTreeMap<String, Vec<Site>>,
-    /// Per metric: the misconception first, then what was seen.
-    pub explained: BTreeMap<String, Vec<String>>,
+    pub explained: BTreeMap<String, Explanation>,
     /// A server that it waits for; to be taken and answered.
     pub wanted: Option<Wanted>,
     /// Per metric, how it was measured.
@@ -89,8 +97,7 @@ impl Transcript {
                 because,
                 evidence,
             } if self.open() => {
-                let lines = std::iter::once(because).chain(evidence).collect();
-                self.explained.insert(metric, lines);
+                self.explained.insert(metric, Explanation { because, evidence });
             }
             Event::Wants { wanted } if self.open() && self.wanted.is_none() => self.wanted = Some(wanted),
             Event::Method { metric, how } if self.open() => {

@@ -106,7 +106,9 @@ pub struct Budget {
     pub unit: String,
     /// How it was measured, where there is more than one way; else null.
     pub method: Option<String>,
-    /// Why there is no figure, or where the memory came from.
+    /// The misconception behind a figure over the limit, where the check can tell.
+    pub because: Option<String>,
+    /// Why there is no figure, what was seen, or where the memory came from.
     pub evidence: Vec<String>,
 }
 
@@ -161,6 +163,7 @@ mod tests {
                     limit: Some(2.0),
                     unit: "statements".into(),
                     method: None,
+                    because: None,
                     evidence: vec!["not measured: its check failed".into()],
                 }],
                 notes: vec![],

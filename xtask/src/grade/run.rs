@@ -145,9 +145,10 @@ impl Run<'_> {
             budget.method = subject.methods.remove(&budget.metric);
         }
         for budget in judged.iter_mut().filter(|budget| exceeded(budget)) {
-            budget
-                .evidence
-                .extend(subject.explained.remove(&budget.metric).unwrap_or_default());
+            if let Some(explained) = subject.explained.remove(&budget.metric) {
+                budget.because = Some(explained.because);
+                budget.evidence.extend(explained.evidence);
+            }
         }
         self.tell_sites(test, &mut judged).await;
         (self.check_report(spec, subject), judged)

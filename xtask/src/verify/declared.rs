@@ -221,17 +221,21 @@ fn unsaid(variant: &Variant, report: &report::Scenario) -> Option<Slip> {
                 .chain(std::iter::once(&check.observed))
                 .chain(&check.evidence)
         });
-    let said_of_budgets = report.budgets.iter().flat_map(|budget| &budget.evidence);
+    let said_of_budgets = report
+        .budgets
+        .iter()
+        .flat_map(|budget| budget.because.iter().chain(&budget.evidence));
     if said
         .chain(said_of_budgets)
         .any(|text| text.contains(diagnosis.as_str()))
     {
         return None;
     }
-    let told: Vec<&str> = report
-        .checks
-        .iter()
-        .filter_map(|check| check.because.as_deref())
+    let of_checks = report.checks.iter().map(|check| &check.because);
+    let of_budgets = report.budgets.iter().map(|budget| &budget.because);
+    let told: Vec<&str> = of_checks
+        .chain(of_budgets)
+        .filter_map(|because| because.as_deref())
         .collect();
     let what = format!("nobody says \"{diagnosis}\", but: {}", told.join(" / "));
     Some(Slip::new("the diagnosis", what))

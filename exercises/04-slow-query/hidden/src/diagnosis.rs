@@ -13,7 +13,12 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
     let filtered_by_or = plan
         .lines()
         .any(|line| line.contains("Filter:") && line.contains(" OR "));
+    let found_by_key = !whole_table && conditions("id");
     match call {
+        Call::Status { .. } | Call::Bio { .. } if found_by_key => {
+            "The user is found at once; the rest are indices that have to be changed with the row: with few distinct values \
+             an index of some kinds has to look for room among all that are equal."
+        }
         Call::Status { .. } | Call::Bio { .. } => {
             "One user is changed, and much more is read to find them: the primary key's index is what finds a user by id."
         }
@@ -58,6 +63,10 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
             "A plan for all values knows none of them: a parameter may be any status, which proves nothing to a partial \
              index; a literal does."
         }
+        _ if plan.lines().any(is_forbidden) => {
+            "A sequential scan is chosen though sequential scans are forbidden, which makes them dear and not impossible: no \
+             index leads to these rows."
+        }
         _ if whole_table => {
             "No index leads to these rows, so the whole table is read: an index pays when it holds the columns that are \
              compared for equality, and then the order."
@@ -75,6 +84,14 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
         }
         _ => "The statement reads far more than the call gives back.",
     }
+}
+
+/// Whether the planner took a sequential scan that it was told not to take: PostgreSQL adds 10^10 to its cost.
+fn is_forbidden(line: &str) -> bool {
+    let cost = line
+        .split_once("(cost=")
+        .and_then(|(_, cost)| cost.split_once('.'));
+    line.contains("Seq Scan on ") && cost.is_some_and(|(units, _)| units.len() > 10)
 }
 
 #[cfg(test)]
@@ -136,6 +153,17 @@ mod tests {
                 "Limit  (cost=1..2)\n  ->  Sort\n Sort Key: created_at\n  ->  Index Scan using users_pkey on users\n  \
                  Filter: (region = 'eu'::text)\n  Rows Removed by Filter: 496976",
                 "forbidden",
+            ),
+            (
+                PAGE,
+                "->  Parallel Seq Scan on users  (cost=10000000000.00..10000016268.60 rows=960 width=204)\n  Filter: ((region \
+                 = 'eu'::text) AND (status = 'active'::user_status))",
+                "though sequential scans are forbidden",
+            ),
+            (
+                Call::Bio { ids: &[] },
+                "Update on users\n  ->  Index Scan using users_pkey on users\n  Index Cond: (id = '2890'::bigint)",
+                "have to be changed with the row",
             ),
             (
                 PAGE,
