@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use double_charge_hidden::doomed::Doomed;
 use double_charge_hidden::instance::POOL;
 use double_charge_hidden::promise::succeeded;
-use double_charge_hidden::provider::{Acquirer, Book};
+use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SOON, Stage, database};
 use double_charge_hidden::subject::{IdemCfg, PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
@@ -66,9 +66,9 @@ async fn new_key(cx: &Check) -> Outcome {
         _ = many => Ok(Vec::new()),
     };
     stage.provider.until_idle(checkout.order()).await?;
-    stage
-        .charged_once(&checkout)
-        .map_err(|failure| failure.because(who_charged(&stage.provider.book())))?;
+    if let Err(failure) = stage.charged_once(&checkout) {
+        return Err(failure.because(why_again(pg, &stage).await));
+    }
     let told = finals(answers?)?;
     let violations = stage.a.tap.counts().sqlstate("23505") + stage.b.tap.counts().sqlstate("23505");
     cx.measure(
@@ -157,13 +157,53 @@ async fn abandoned_key(cx: &Check) -> Outcome {
 /// Two recovery jobs and four duplicates.
 const TAKERS: usize = 6;
 
-fn who_charged(book: &Book) -> &'static str {
-    let of = |door: &str| book.charged.iter().filter(|charged| charged.door == door).count();
-    if (of("a"), of("b")) == (1, 1) {
-        "Each instance kept the duplicates apart on its own, and another replica, or a restart, has never heard of the key."
+const LOOKED: &str = "Two requests saw \"not found\" before either inserted, or the loser of the insert went on: both charged.";
+const KEPT_APART: &str = "Each instance kept the duplicates apart on its own, and another replica, or a restart, has never heard of the key.";
+
+/// Why there was more than one charge. One from each instance may come of either; what an instance does by itself tells.
+async fn why_again(pg: &Postgres, stage: &Arc<Stage>) -> &'static str {
+    let once_each = {
+        let book = stage.provider.book();
+        let of = |door: &str| book.charged.iter().filter(|charged| charged.door == door).count();
+        (of("a"), of("b")) == (1, 1)
+    };
+    if once_each
+        && charges_of_one_instance(pg, stage)
+            .await
+            .is_ok_and(|charges| charges == 1)
+    {
+        KEPT_APART
     } else {
-        "Two requests saw \"not found\" before either inserted, or the loser of the insert went on: both charged."
+        LOOKED
     }
+}
+
+/// How often one instance charges for duplicates that come at once.
+async fn charges_of_one_instance(pg: &Postgres, stage: &Arc<Stage>) -> Result<usize, Failure> {
+    let checkout = Checkout::new(Acquirer::EveryRequest, "one-instance");
+    let charging = Gate::default();
+    stage.provider.script(
+        checkout.order(),
+        [Turn::new(Effect::Charge).request_held(&charging)],
+    );
+    let gates = [first_answers(&stage.a.tap)];
+    let mut calls = JoinSet::new();
+    for _ in 0..POOL {
+        let (stage, checkout) = (stage.clone(), checkout.clone());
+        calls.spawn(async move { checkout.send(&stage.a.payments).await });
+    }
+    until_two_have_looked(pg, &gates, POOL as usize).await?;
+    gates.iter().for_each(TapGate::open);
+    let second = stage
+        .provider
+        .until("a second charge", Duration::from_secs(1), |book| {
+            book.asked(checkout.order()) > 1
+        });
+    drop(second.await);
+    charging.open();
+    within(SOON, "an answer to every duplicate", calls.join_all()).await?;
+    stage.provider.until_idle(checkout.order()).await?;
+    Ok(stage.provider.book().charges(checkout.order()))
 }
 
 /// Holds the answer to each connection's first statement, so that what it saw is old when it comes back.
@@ -181,7 +221,7 @@ fn first_answers(tap: &PgTap) -> TapGate {
 
 /// Every connection has its first answer, or two have and no other comes, or one has and the others wait for it in the
 /// server. Duplicates may also be kept apart before they reach the database; then nobody comes for a while.
-async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate; 2], all: usize) -> Outcome {
+async fn until_two_have_looked(pg: &Postgres, gates: &[TapGate], all: usize) -> Outcome {
     let mut admin = pg.admin().await?;
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut came = (0, Instant::now());
