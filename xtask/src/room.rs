@@ -86,34 +86,18 @@ impl Room {
         Ok(room)
     }
 
-    /// The packages that are worth compiling.
-    pub fn buildable<'a>(&self, scenarios: &'a [Scenario]) -> Vec<&'a str> {
-        let fine = |scenario: &&Scenario| !self.refused.contains_key(&scenario.id);
-        scenarios
-            .iter()
-            .filter(fine)
-            .map(|scenario| scenario.slug.as_str())
-            .collect()
-    }
-
-    /// Remembers what was built from what.
-    pub fn built(&self, scenarios: &[Scenario], built: &Built) -> Result<(), Error> {
-        for scenario in scenarios
-            .iter()
-            .filter(|s| built.programs.contains_key(&s.hidden_package()))
-        {
-            match self.side {
-                Side::Exercise => stale::remember(&self.target, &scenario.slug, &self.exercise(scenario))?,
-                Side::Reference => {
-                    stale::remember(
-                        &self.target,
-                        &format!("{}-solution", scenario.slug),
-                        &scenario.solution,
-                    )?;
-                }
+    /// Remembers what a subject was built from, if it was built.
+    pub fn built(&self, scenario: &Scenario, built: &Built) -> Result<(), Error> {
+        if !built.programs.contains_key(&scenario.hidden_package()) {
+            return Ok(());
+        }
+        match self.side {
+            Side::Exercise => stale::remember(&self.target, &scenario.slug, &self.exercise(scenario)),
+            Side::Reference => {
+                let package = format!("{}-solution", scenario.slug);
+                stale::remember(&self.target, &package, &scenario.solution)
             }
         }
-        Ok(())
     }
 
     pub fn exercise(&self, scenario: &Scenario) -> PathBuf {

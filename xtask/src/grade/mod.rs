@@ -6,10 +6,12 @@ pub mod run;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::watch;
+use anyhow::Context;
+use tokio::sync::{oneshot, watch};
 use verdict::{ExitCode, Verdict, report};
 
 use crate::catalogue::Scenario;
@@ -25,7 +27,7 @@ use crate::room::Room;
 use crate::terminal::Screen;
 use crate::workbook::Workbook;
 use plan::Plan;
-use run::{Control, Run};
+use run::{Control, Reference, Run};
 
 pub async fn run(workbook: &Workbook, flags: &Grade) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
@@ -96,7 +98,8 @@ impl Grading<'_> {
             .insert(what.to_owned(), since.elapsed().as_secs_f64());
     }
 
-    /// Services and the subject's build go on side by side; the reference is built while the first checks run.
+    /// Servers are started and programs built side by side, scenario by scenario: the checks of one run while its reference
+    /// and what comes after it are compiled.
     async fn grade(&mut self) -> anyhow::Result<Graded> {
         let (workbook, plan, screen) = (self.workbook, self.plan, self.screen);
         let room = Room::prepare(
@@ -107,52 +110,78 @@ impl Grading<'_> {
             screen,
         )
         .await?;
-        let slugs: Vec<&str> = room.buildable(&plan.scenarios);
+        let (builds, awaited): (Vec<_>, Vec<_>) = plan.scenarios.iter().map(|_| handed_over()).unzip();
 
-        let serving = async {
+        let building = async {
+            let mut seconds = 0.0;
+            for (scenario, build) in plan.scenarios.iter().zip(builds) {
+                seconds += self.build(&room, scenario, build).await;
+            }
+            screen.end(Lane::Build);
+            Ok(seconds)
+        };
+        let judging = async {
             let since = Instant::now();
             if let Some(words) = fleet::words(&plan.scenarios) {
                 screen.doing(&words);
             }
-            let fleet = Fleet::start(workbook, &plan.scenarios, plan.services, &|line| {
-                screen.doing(line)
-            })
-            .await;
+            let say = |line: &str| screen.doing(line);
+            let fleet = Fleet::start(workbook, &plan.scenarios, plan.services, &say).await;
             screen.end(Lane::Services);
-            (fleet, since.elapsed().as_secs_f64())
+            let fleet_seconds = since.elapsed().as_secs_f64();
+            let (fleet, missing) = match fleet {
+                Ok(fleet) => (fleet, None),
+                Err(error) => (Fleet::default(), Some(error)),
+            };
+            for service in &fleet.told {
+                screen.service(service);
+            }
+            let (scenarios, checks_seconds) =
+                self.grade_all(&room, &fleet, missing.as_ref(), awaited).await?;
+            Ok::<_, anyhow::Error>((fleet, fleet_seconds, scenarios, checks_seconds))
         };
-        let building = async {
-            let since = Instant::now();
-            let say = |step: &Step| screen.compiling(step);
-            let built = compile::build(&room.root, &room.target, &slugs, plan.side, &say).await;
-            screen.end(Lane::Build);
-            (built, since.elapsed().as_secs_f64())
-        };
-        let ((fleet, fleet_seconds), (built, build_seconds)) = tokio::join!(serving, building);
-        self.seconds.insert("services".to_owned(), fleet_seconds);
-        self.seconds.insert("build".to_owned(), build_seconds);
-        let built = built?;
-        room.built(&plan.scenarios, &built)?;
-        let (fleet, missing) = match fleet {
-            Ok(fleet) => (fleet, None),
-            Err(error) => (Fleet::default(), Some(error)),
-        };
-        for service in &fleet.told {
-            screen.service(service);
+        let (build_seconds, (fleet, fleet_seconds, scenarios, checks_seconds)) =
+            tokio::try_join!(building, judging)?;
+        for (what, seconds) in [
+            ("services", fleet_seconds),
+            ("build", build_seconds),
+            ("checks", checks_seconds),
+        ] {
+            self.seconds.insert(what.to_owned(), seconds);
         }
-
-        let since = Instant::now();
-        let (sender, reference) = watch::channel(None);
-        let (scenarios, ()) = tokio::join!(
-            self.grade_all(&room, &built, &fleet, missing.as_ref(), &reference),
-            self.build_reference(&slugs, sender),
-        );
-        self.took("checks", since);
         Ok(Graded {
-            scenarios: scenarios?,
+            scenarios,
             room,
             fleet,
         })
+    }
+
+    /// Builds a scenario's subject, then its reference; the seconds that the subject took.
+    async fn build(&self, room: &Room, scenario: &Scenario, build: Build) -> f64 {
+        if room.refused(scenario).is_some() {
+            build.subject.send(Ok(Built::default())).ok();
+            return 0.0;
+        }
+        let since = Instant::now();
+        let slugs = [scenario.slug.as_str()];
+        let say = |step: &Step| self.screen.compiling(step);
+        let built = compile::build(&room.root, &room.target, &slugs, self.plan.side, &say).await;
+        let built = built.and_then(|built| room.built(scenario, &built).map(|()| built));
+        let there = built
+            .as_ref()
+            .is_ok_and(|built| built.programs.contains_key(&scenario.hidden_package()));
+        build.subject.send(built).ok();
+        let seconds = since.elapsed().as_secs_f64();
+        if there && self.plan.side == Side::Exercise {
+            let (root, target) = (&self.workbook.root, &self.workbook.target);
+            let built = compile::build(root, target, &slugs, Side::Reference, &say).await;
+            let program = built.map_err(|error| error.to_string()).and_then(|mut built| {
+                let program = built.programs.remove(&scenario.hidden_package());
+                program.ok_or(built.diagnostics)
+            });
+            build.reference.send_replace(Some(program));
+        }
+        seconds
     }
 
     /// Runs what was stuck once more in the diagnosis build, if that is wanted.
@@ -177,40 +206,28 @@ impl Grading<'_> {
         diagnosis::run(self.plan, self.screen, room, fleet, &stuck).await;
     }
 
-    async fn build_reference(
-        &self,
-        slugs: &[&str],
-        sender: watch::Sender<Option<Result<Rc<Built>, String>>>,
-    ) {
-        if self.plan.side == Side::Reference || slugs.is_empty() {
-            return;
-        }
-        let say = |step: &Step| self.screen.compiling(step);
-        let (root, target) = (&self.workbook.root, &self.workbook.target);
-        let built = compile::build(root, target, slugs, Side::Reference, &say).await;
-        self.screen.end(Lane::Build);
-        sender.send_replace(Some(built.map(Rc::new).map_err(|error| error.to_string())));
-    }
-
+    /// The reports, and how long it took from the first program that could be run.
     async fn grade_all(
         &self,
         room: &Room,
-        built: &Built,
         fleet: &Fleet,
         missing: Option<&Error>,
-        reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
-    ) -> anyhow::Result<Vec<report::Scenario>> {
+        awaited: Vec<Awaited>,
+    ) -> anyhow::Result<(Vec<report::Scenario>, f64)> {
         let gate = Gate::new();
         let all = self.plan.scenarios.iter();
         self.screen
             .expect_checks(all.map(|scenario| self.plan.checks_of(scenario).len()).sum());
         let mut scenarios = Vec::new();
-        for scenario in &self.plan.scenarios {
+        let mut since = None;
+        for (scenario, awaited) in self.plan.scenarios.iter().zip(awaited) {
+            let built = awaited.subject.await.context("a build ended without a word")??;
+            since.get_or_insert_with(Instant::now);
             self.screen.scenario(scenario);
-            let mut report = match self.obstacle(room, built, missing, scenario) {
+            let mut report = match self.obstacle(room, &built, missing, scenario) {
                 Some(report) => report,
                 None => {
-                    self.grade_one(room, built, fleet, &gate, reference, scenario)
+                    self.grade_one(room, &built, fleet, &gate, awaited.reference, scenario)
                         .await?
                 }
             };
@@ -218,7 +235,8 @@ impl Grading<'_> {
             self.screen.scenario_ended(&report);
             scenarios.push(report);
         }
-        Ok(scenarios)
+        let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        Ok((scenarios, seconds))
     }
 
     /// What keeps a scenario from being run at all.
@@ -269,35 +287,17 @@ impl Grading<'_> {
         built: &Built,
         fleet: &Fleet,
         gate: &Gate,
-        reference: &watch::Receiver<Option<Result<Rc<Built>, String>>>,
+        reference: Reference,
         scenario: &Scenario,
     ) -> anyhow::Result<report::Scenario> {
-        let package = scenario.hidden_package();
         let (screen, id) = (Rc::clone(self.screen), scenario.id.clone());
-        let (sender, mine) = watch::channel(None);
-        let mut all = reference.clone();
-        let forwarding = async {
-            if let Ok(built) = all.wait_for(Option::is_some).await {
-                let program = built.clone().map(|built| {
-                    built.and_then(|built| {
-                        built
-                            .programs
-                            .get(&package)
-                            .cloned()
-                            .ok_or_else(|| built.diagnostics.clone())
-                    })
-                });
-                sender.send_replace(program);
-            }
-            std::future::pending::<()>().await;
-        };
         let run = Run {
             scenario,
             checks: self.plan.checks_of(scenario),
-            program: &built.programs[&package],
+            program: &built.programs[&scenario.hidden_package()],
             folder: &room.exercise(scenario),
             control: match self.plan.side {
-                Side::Exercise => Control::Program(mine),
+                Side::Exercise => Control::Program(reference),
                 Side::Reference => Control::Subject,
             },
             reference_folder: &scenario.solution,
@@ -308,9 +308,29 @@ impl Grading<'_> {
             hear: Rc::new(move |check, budgets| screen.check(&id, check, budgets)),
             begun: self.begun,
         };
-        tokio::select! {
-            report = run.grade() => Ok(report?),
-            () = forwarding => unreachable!("forwarding never ends"),
-        }
+        Ok(run.grade().await?)
     }
+}
+
+/// Where a scenario's builds are handed over.
+struct Build {
+    subject: oneshot::Sender<Result<Built, Error>>,
+    reference: watch::Sender<Option<Result<PathBuf, String>>>,
+}
+
+/// The other end of [`Build`].
+struct Awaited {
+    subject: oneshot::Receiver<Result<Built, Error>>,
+    reference: Reference,
+}
+
+fn handed_over() -> (Build, Awaited) {
+    let (subject, awaited_subject) = oneshot::channel();
+    let (reference, awaited_reference) = watch::channel(None);
+    let build = Build { subject, reference };
+    let awaited = Awaited {
+        subject: awaited_subject,
+        reference: awaited_reference,
+    };
+    (build, awaited)
 }

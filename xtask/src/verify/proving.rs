@@ -247,7 +247,7 @@ impl Proving<'_> {
         let alone = [scenario.clone()];
         let room = Room::prepare(self.workbook, side, &alone, None, self.screen).await?;
         let built = compile::build(&room.root, &room.target, &[&scenario.slug], side, say).await?;
-        room.built(&alone, &built)?;
+        room.built(scenario, &built)?;
         let Some(program) = built.programs.get(&scenario.hidden_package()) else {
             return Ok(Err(built.diagnostics));
         };
