@@ -309,6 +309,8 @@ fn wrapped(text: &str, first: usize, rest: usize) -> String {
         textwrap::Options::new(WIDTH)
             .initial_indent(&first)
             .subsequent_indent(&rest)
+            // A path with a hyphen stays in one piece, to be clicked and copied.
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .break_words(false),
     )
 }
