@@ -105,43 +105,58 @@ impl Drop for Tracked {
     }
 }
 
+/// The bodies of batches, of which a header of 48 bytes is kept.
+const BODIES_KIB: [usize; 6] = [16, 100, 400, 640, 900, 1024];
+
 pub async fn given_back(cx: &Check) -> Outcome {
-    const BATCHES: usize = 16;
+    const BATCHES: usize = 18;
     let hub = patient_hub(cx);
-    let body_bytes = cx.draw("body, KiB", &[640, 900, 1024]) * 1024;
+    let odd_bytes = cx.draw("bytes beside the KiB", &[0, 17, 251]);
+    let body_bytes = |n: usize| BODIES_KIB[n % BODIES_KIB.len()] * 1024 - odd_bytes;
     let fleet = traffic::fleet("oslo", BATCHES);
     introduce(&hub, "oslo", &fleet).await?;
-    let held = Arc::new(AtomicUsize::new(0));
+    let held: Vec<_> = (0..BATCHES).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let before = alloc::settled().await;
     for (n, device) in fleet.iter().enumerate() {
-        let batch = large_batch(device, &header(n, 48), body_bytes);
-        ingest(&hub, Tracked::batch(batch, &held)).await?;
+        let batch = large_batch(device, &header(n, 48), body_bytes(n));
+        ingest(&hub, Tracked::batch(batch, &held[n])).await?;
     }
-    comes_about(|| held.load(Relaxed) == 0).await;
-    let left = held.load(Relaxed);
+    let still_held = || {
+        (0..BATCHES)
+            .filter(|&n| held[n].load(Relaxed) > 0)
+            .collect::<Vec<_>>()
+    };
+    comes_about(|| still_held().is_empty()).await;
+    let left = still_held();
+    let largest = left.iter().map(|&n| body_bytes(n)).max().unwrap_or(0);
+    let smallest = left.iter().map(|&n| body_bytes(n)).min().unwrap_or(0);
     ensure!(
-        left == 0,
+        left.is_empty(),
         "A slice of a batch, or a clone of it, shares the batch's memory and keeps all of it; copy the bytes you keep.",
-        "{left} of {BATCHES} batches of {} are still held after their ingest; a header of 48 bytes is kept of each",
-        kib(body_bytes as i64)
+        "{} of {BATCHES} batches are still held after their ingest, of {} to {}; a header of 48 bytes is kept of each",
+        left.len(),
+        kib(smallest as i64),
+        kib(largest as i64)
     );
     let kept = kept_since(before).await;
+    let sent: usize = (0..BATCHES).map(body_bytes).sum();
     ensure!(
-        kept < (BATCHES * body_bytes / 4) as i64,
+        kept < (sent / 4) as i64,
         "Truncating a copy of the batch keeps the copy's capacity, which is the batch's; copy only the bytes you keep.",
-        "the {BATCHES} batches of {} are given back, but {} are kept for their headers of 48 bytes",
-        kib(body_bytes as i64),
+        "the {BATCHES} batches, {} in all, are given back, but {} are kept for their headers of 48 bytes",
+        kib(sent as i64),
         kib(kept)
     );
-    for (fate, batch) in bad_batches(&fleet[0], body_bytes) {
+    let bad_held = Arc::new(AtomicUsize::new(0));
+    for (fate, batch) in bad_batches(&fleet[0], MIB) {
         // Whatever is reported; what counts here is that the batch is let go.
-        let ingesting = hub.ingest(Tracked::batch(batch, &held));
+        let ingesting = hub.ingest(Tracked::batch(batch, &bad_held));
         match fate {
             "whose caller has gone" => drop(tokio::time::timeout(Duration::ZERO, ingesting).await),
             _ => drop(soon("the report of a bad batch", ingesting).await?),
         }
         ensure!(
-            comes_about(|| held.load(Relaxed) == 0).await,
+            comes_about(|| bad_held.load(Relaxed) == 0).await,
             "What is cleaned up at the end of a batch is not cleaned up when the batch ends early.",
             "a batch {fate} is still held"
         );
