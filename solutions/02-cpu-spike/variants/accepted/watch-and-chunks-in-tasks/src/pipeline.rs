@@ -56,16 +56,13 @@ impl Pipeline {
 
     /// One result per event, in the batch's order.
     pub async fn process_batch(&self, batch: Vec<Bytes>) -> Vec<Result<Bytes, Reject>> {
-        let mut chunks = Vec::new();
+        let mut results = Vec::with_capacity(batch.len());
         for chunk in batch.chunks(500) {
             let (inner, chunk) = (Arc::clone(&self.inner), chunk.to_vec());
-            chunks.push(tokio::spawn(async move {
+            let answers = tokio::spawn(async move {
                 chunk.iter().map(|raw| inner.answer(raw)).collect::<Vec<_>>()
-            }));
-        }
-        let mut results = Vec::with_capacity(batch.len());
-        for chunk in chunks {
-            results.extend(chunk.await.expect("processing does not panic"));
+            });
+            results.extend(answers.await.expect("processing does not panic"));
         }
         results
     }
