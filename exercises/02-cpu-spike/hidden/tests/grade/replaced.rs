@@ -11,10 +11,11 @@ const RELOADS: usize = 2000;
 /// Bookkeeping that does not depend on the number of reloads.
 const SLACK_BYTES: i64 = 64 << 10;
 
-/// A set of some size: patterns with classes of Unicode take room.
+/// A set of some size: patterns with classes of Unicode take room. Twice as much is far less than what the small sets that
+/// follow take in sum.
 fn large() -> Vec<RuleSpec> {
     let fields = ["body.path", "body.agent", "tenant", "trace"];
-    (0..24)
+    (0..4)
         .map(|n| {
             rule(
                 &format!("large-{n}"),

@@ -63,7 +63,7 @@ async fn take(cx: &Check, passed: &mut mpsc::Receiver<Bytes>, because: &str) -> 
 
 /// The future's output, unless it takes longer than anybody would wait. The alarm has a clock of its own.
 async fn soon<T>(cx: &Check, what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
-    let alarm = cx.harness_spawn(tokio::time::sleep(PATIENCE));
+    let alarm = cx.harness_spawn(async { tokio::time::sleep(PATIENCE).await });
     tokio::select! {
         output = future => Ok(output),
         _ = alarm.join() => Err(Failure::new(format!("{what} did not come within {PATIENCE:?}"))),
@@ -220,7 +220,13 @@ pub async fn takes_rules(cx: &Check) -> Outcome {
         while name(ends).await? != "[\"last\"]" {}
         Ok::<_, Failure>(())
     })
-    .await?
+    .await
+    .map_err(|failure| {
+        failure.because(
+            "A sender that has gone leaves its last set behind: that the channel is closed is an error, and what is in \
+             it still has to be read.",
+        )
+    })?
     .map_err(|failure: Failure| {
         failure.evidence("the last set was sent just before the sender was dropped")
     })?;
