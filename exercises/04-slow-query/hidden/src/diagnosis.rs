@@ -13,7 +13,7 @@ pub fn of_plan(call: Call<'_>, plan: &str) -> &'static str {
     let filtered_by_or = plan
         .lines()
         .any(|line| line.contains("Filter:") && line.contains(" OR "));
-    let found_by_key = !whole_table && conditions("id");
+    let found_by_key = has("users_pkey") && conditions("id");
     match call {
         Call::Status { .. } | Call::Bio { .. } if found_by_key => {
             "The user is found at once; the rest are indices that have to be changed with the row: with few distinct values \
