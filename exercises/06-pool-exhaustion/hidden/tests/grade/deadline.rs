@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Check, Failure, Outcome, ensure, eventually};
+use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pgwire::Client;
 use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::stage::{SOON, Stage};
@@ -84,7 +84,7 @@ pub async fn blocked(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[2, 3]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(300), Duration::from_millis(600)],
+        &[Duration::from_millis(500), Duration::from_millis(800)],
     );
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;
@@ -101,30 +101,51 @@ pub async fn blocked(cx: &Check) -> Outcome {
             "{served} requests read a table that was locked"
         );
         blocked.until_nothing_runs(&role, SOON).await?;
-        let sessions = blocked.sessions(&role).await?;
-        ensure!(
-            sessions <= max_db as i64 + 1,
-            "Each request that ran out of time leaves a session behind and has another one opened: the limit holds for the \
-             replica, and not for the server.",
-            "in round {round} the server has {sessions} sessions of the replica, and max_db is {max_db}"
-        );
+        // One that has just ended its last statement may still be on its way out.
+        let few = async || {
+            blocked
+                .sessions(&role)
+                .await
+                .ok()
+                .filter(|sessions| *sessions <= max_db as i64 + 1)
+        };
+        if within(SOON, "", poll(few)).await.is_err() {
+            let sessions = blocked.sessions(&role).await?;
+            return Err(Failure::new(format!(
+                "in round {round} the server has {sessions} sessions of the replica, and max_db is {max_db}"
+            ))
+            .because(
+                "Each request that runs out of time leaves a session behind and has another one opened: the limit holds \
+                 for the replica, and not for the server.",
+            ));
+        }
     }
     blocked.end().await?;
     capacity_is_back(&stage, "with the table free again").await
+}
+
+async fn poll<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub async fn silent(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[2, 3]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(400), Duration::from_millis(700)],
+        &[Duration::from_millis(500), Duration::from_millis(800)],
     );
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;
     cx.stage("nothing passes any more");
     let gate = stage.tap.hold_requests(|request| request.runs_data());
     let gets = Gets::send(&stage.orders, max_db);
-    gate.until_waiting(max_db, SOON).await?;
+    // On a busy machine, one may have run out of its time before the last has come.
+    gate.until_waiting(max_db, deadline).await.ok();
     let silent = stage.tap.black_hole();
     gets.until_answered(max_db, SOON, NO_ANSWER).await?;
     gets.right_or(unavailable, "with nothing passing any more", NO_ANSWER)?;

@@ -127,6 +127,7 @@ impl Scene for GivenUp {
                 "a call that nobody disturbed but by leaving got {err:?}"
             )));
         }
+        stage.nothing_left_open().await?;
         // The one connection serves again, rightly, and twice: the first may have had to wait for it.
         for _ in 0..2 {
             Gets::send(&stage.orders, 1)

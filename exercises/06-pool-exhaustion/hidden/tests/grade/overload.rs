@@ -134,7 +134,7 @@ pub async fn waiting(cx: &Check) -> Outcome {
     let queue = cx.draw("queue", &[6, 10]);
     let wait = cx.draw(
         "queue_wait",
-        &[Duration::from_millis(150), Duration::from_millis(400)],
+        &[Duration::from_millis(400), Duration::from_millis(700)],
     );
     let stage = Stage::set(cx, max_db, queue, |cfg| cfg.queue_wait = wait).await?;
     stage.warm().await?;
@@ -143,7 +143,7 @@ pub async fn waiting(cx: &Check) -> Outcome {
     let gate = stage.tap.hold_requests(|request| request.runs_data());
     let inside = Gets::send(&stage.orders, max_db);
     gate.until_waiting(max_db, SOON).await?;
-    for round in 1..=3 {
+    for round in 1..=2 {
         let waiting = Gets::send(&stage.orders, queue);
         waiting
             .until_answered(

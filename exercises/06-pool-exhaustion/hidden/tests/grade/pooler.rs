@@ -7,6 +7,7 @@ use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::fleet::{Tally, work};
 use pool_exhaustion_hidden::pooler::Pooler;
 use pool_exhaustion_hidden::stage::SOON;
+use pool_exhaustion_hidden::subject::OrderError;
 use pool_exhaustion_hidden::traffic::Ask;
 
 use super::deadline::{Blocked, NO_ANSWER, unavailable};
@@ -86,12 +87,14 @@ pub async fn shared(cx: &Check) -> Outcome {
         cx.stage(format!("forty connections to PgBouncer, round {round}"));
         let gets: Vec<_> = replicas.iter().map(|orders| Gets::send(orders, 8)).collect();
         for gets in gets {
-            gets.all_right(
-                SOON * 2,
-                "with forty clients on four connections of the server",
-                BORROWED,
-            )
-            .await?;
+            gets.until_answered(gets.sent(), SOON * 2, BORROWED).await?;
+            let named = gets
+                .answers()
+                .iter()
+                .any(|answer| matches!(answer, Err(OrderError::Db { .. })));
+            let because = if named { NAMED } else { BORROWED };
+            let when = "with forty clients on four connections of the server";
+            gets.right_or(|_| false, when, because)?;
         }
     }
     cx.stage("somebody else uses every connection of the server");
@@ -150,7 +153,7 @@ pub async fn deadline(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[3, 4]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(400), Duration::from_millis(700)],
+        &[Duration::from_millis(500), Duration::from_millis(800)],
     );
     let pooler = Pooler::start(cx).await?;
     let orders = pooler

@@ -6,7 +6,7 @@ use pool_exhaustion_hidden::stage::{SOON, database};
 use std::time::Duration;
 
 const TEST: &str = "every_replica_answers_with_what_was_asked_for";
-const REQUESTS: usize = 300;
+const REQUESTS: usize = 600;
 
 /// All that a slow machine may need for the whole traffic.
 const ALL_OF_IT: Duration = Duration::from_secs(40);
@@ -41,7 +41,13 @@ pub async fn right(cx: &Check) -> Outcome {
     }
     for gate in &gates {
         gate.until_waiting(max_db, SOON).await.map_err(|failure| {
-            failure.because("`max_db` requests of each replica may be in the database at one time.")
+            let open = taps.iter().map(|tap| tap.counts().connections_open);
+            failure
+                .because(
+                    "`max_db` requests of each replica may be in the database at one time: who opens more connections takes \
+                     them away from the other replicas.",
+                )
+                .evidence(format!("connections of the three: {:?}", open.collect::<Vec<_>>()))
         })?;
     }
     drop(gates);
