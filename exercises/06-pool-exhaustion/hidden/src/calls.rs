@@ -1,4 +1,5 @@
-//! Requests under way, and what became of them.
+//! Requests under way, and what became of them: looks at the shop's orders, by their number and by their reference in
+//! turn, so that limits of one kind of request are no limits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,8 @@ use harness::Failure;
 use tokio::task::JoinHandle;
 
 use crate::stage::until;
-use crate::subject::{Order, OrderError, OrderId, Orders};
-use crate::traffic::{SHOP, is_shop_order};
+use crate::subject::{Order, OrderError, OrderId, Orders, Search, SearchBy};
+use crate::traffic::{SHOP, is_shop_order, shop};
 
 /// Gets of the shop's orders, each in a task of its own.
 #[derive(Default)]
@@ -21,6 +22,22 @@ pub struct Gets {
 /// Which order the `n`-th request asks for.
 fn asked(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(0) % SHOP + 1
+}
+
+async fn look(orders: &Orders, number: usize) -> Result<Order, OrderError> {
+    if number.is_multiple_of(2) {
+        return orders.get(OrderId(asked(number))).await;
+    }
+    let search = Search {
+        by: SearchBy::Reference,
+        value: shop(asked(number)).reference,
+        limit: 2,
+    };
+    let mut found = orders.search(search).await?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        n => Err(OrderError::Db(format!("{n} orders were found"))),
+    }
 }
 
 impl Gets {
@@ -37,7 +54,7 @@ impl Gets {
         for number in first..first + n {
             let (orders, answers) = (orders.clone(), self.answers.clone());
             self.tasks.push(tokio::spawn(async move {
-                let answer = orders.get(OrderId(asked(number))).await;
+                let answer = look(&orders, number).await;
                 answers
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
