@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::postgres::{Rule, Verdict};
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pgwire::Client;
 use pool_exhaustion_hidden::calls::Gets;
@@ -141,6 +142,20 @@ pub async fn silent(cx: &Check) -> Outcome {
     );
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;
+    cx.stage("connections fall silent");
+    let silencing = stage
+        .tap
+        .rule(Rule::on_request(|request| match request.runs_data() {
+            true => Verdict::Silence,
+            false => Verdict::Pass,
+        }));
+    let gets = Gets::send(&stage.orders, max_db);
+    gets.until_answered(max_db, SOON, NO_ANSWER).await?;
+    gets.right_or(unavailable, "on connections that fell silent", NO_ANSWER)?;
+    // They stay silent; new ones are not.
+    drop(silencing);
+    capacity_is_back(&stage, "with new connections to be had").await?;
+
     cx.stage("nothing passes any more");
     let gate = stage.tap.hold_requests(|request| request.runs_data());
     let gets = Gets::send(&stage.orders, max_db);
@@ -167,7 +182,7 @@ async fn capacity_is_back(stage: &Stage, when: &str) -> Outcome {
         gets.until_answered(gets.sent(), SOON, "").await.ok()?;
         gets.right_or(|_| false, when, "").ok()
     };
-    eventually(SOON, &format!("an answer to `max_db` requests at once {when}"), again)
+    eventually(SOON * 2, &format!("an answer to `max_db` requests at once {when}"), again)
         .await
         .map_err(|failure| {
             failure.because(
