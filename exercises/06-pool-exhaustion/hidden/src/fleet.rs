@@ -1,12 +1,14 @@
 //! Replicas as processes: each has its own pool, its own statics and its own tap.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use harness::postgres::{PgTap, Postgres};
 use harness::replica::{self, Replica};
 use harness::{Check, Failure};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinHandle;
 
 use crate::outside::SetClock;
 use crate::stage::patient;
@@ -113,32 +115,58 @@ pub fn serve() {
 }
 
 /// Puts all of `asks`, so many at a time.
-pub async fn work(orders: &Arc<Orders>, asks: Vec<Ask>, at_once: usize) -> Tally {
-    let (left, tally) = (Arc::new(Mutex::new(asks)), Arc::new(Mutex::new(Tally::default())));
-    let shops: Vec<_> = (0..at_once)
-        .map(|_| {
-            let (orders, left, tally) = (orders.clone(), left.clone(), tally.clone());
+async fn work(orders: &Arc<Orders>, asks: Vec<Ask>, at_once: usize) -> Tally {
+    let work = Work::begin(orders, asks, at_once);
+    work.ended().await;
+    work.tally()
+}
+
+/// Requests that are being put.
+pub struct Work {
+    tally: Arc<std::sync::Mutex<Tally>>,
+    shops: Vec<JoinHandle<()>>,
+}
+
+impl Work {
+    pub fn begin(orders: &Arc<Orders>, asks: Vec<Ask>, at_once: usize) -> Work {
+        let (left, tally) = (Arc::new(Mutex::new(asks)), Arc::default());
+        let shop = |_| {
+            let (orders, left, tally) = (orders.clone(), left.clone(), Arc::clone(&tally));
             tokio::spawn(async move {
                 loop {
                     let Some(ask) = left.lock().await.pop() else {
                         return;
                     };
                     let told = ask.put(&orders).await;
-                    tally.lock().await.add(told);
+                    locked(&tally).add(told);
                 }
             })
-        })
-        .collect();
-    for shop in shops {
-        if let Err(error) = shop.await {
-            tally
-                .lock()
-                .await
-                .failed
-                .push(format!("a request panicked: {error}"));
+        };
+        Work {
+            shops: (0..at_once).map(shop).collect(),
+            tally,
         }
     }
-    std::mem::take(&mut *tally.lock().await)
+
+    pub async fn ended(&self) {
+        while !self.shops.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Requests that are over.
+    pub fn done(&self) -> usize {
+        let tally = locked(&self.tally);
+        tally.right + tally.wrong.len() + tally.failed.len()
+    }
+
+    pub fn tally(&self) -> Tally {
+        std::mem::take(&mut *locked(&self.tally))
+    }
+}
+
+fn locked(tally: &std::sync::Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn read(orders: &Orders, placed_before: Vec<NewOrder>) -> Tally {

@@ -85,3 +85,11 @@ impl Pooler {
             .map_err(|error| Failure::environment(format!("failed to use PgBouncer's console: {error}")))
     }
 }
+
+impl Drop for Pooler {
+    /// PgBouncer outlives the check's body, and would make new connections while the old ones are counted and ended.
+    fn drop(&mut self) {
+        std::mem::forget(self.tap.refuse());
+        self.tap.cut_all();
+    }
+}

@@ -19,7 +19,7 @@ const SCHEMA: &str = include_str!("../../migrations/0001_orders.sql");
 const CONNECTIONS_MAX: u32 = 30;
 
 /// A generous deadline for what takes milliseconds once nothing holds it back.
-pub const SOON: Duration = Duration::from_secs(6);
+pub const SOON: Duration = Duration::from_secs(8);
 
 /// Longer than any check: what must not end anything.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -126,7 +126,7 @@ impl Stage {
             let answered = gets
                 .all_right(SOON, "with nothing in the way", "A quiet database answers.")
                 .await;
-            if answered.is_ok() || begun.elapsed() > SOON {
+            if answered.is_ok() || begun.elapsed() > SOON * 2 {
                 self.settle().await;
                 return answered;
             }

@@ -28,7 +28,7 @@ fn every_replica_answers_with_what_was_asked_for() {
     if replica::is_one() {
         return fleet::serve();
     }
-    check!(Spec::default().deadline_s(60), replicas::right);
+    check!(Spec::default().deadline_s(120), replicas::right);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn callers_that_go_away_give_their_place_back() {
 
 #[test]
 fn a_call_given_up_anywhere_leaves_nothing_behind() {
-    check!(Spec::default().deadline_s(60), leaving::anywhere);
+    check!(Spec::default().deadline_s(120), leaving::anywhere);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_connection_that_fell_silent_is_given_up() {
 
 #[test]
 fn rows_through_the_pooler_are_the_right_ones() {
-    check!(Spec::default().deadline_s(60), pooler::values);
+    check!(Spec::default().deadline_s(120), pooler::values);
 }
 
 #[test]

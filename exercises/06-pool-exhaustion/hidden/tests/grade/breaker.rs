@@ -147,7 +147,7 @@ pub async fn left_alone(cx: &Check) -> Outcome {
     down.is_back("after an answer").await?;
 
     cx.stage("the database falls silent");
-    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_millis(500)).await?;
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(1)).await?;
     let silent = down.stage.tap.black_hole();
     let failing = down.failures as usize;
     let gets = Gets::send(&down.stage.orders, failing);
@@ -240,7 +240,7 @@ impl Down {
 }
 
 pub async fn abandoned(cx: &Check) -> Outcome {
-    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(2)).await?;
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(3)).await?;
     down.fail(down.failures).await?;
     for round in ["first", "second"] {
         cx.stage(format!("the {round} caller that finds out goes away"));

@@ -85,13 +85,13 @@ pub async fn blocked(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[2, 3]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(500), Duration::from_millis(800)],
+        &[Duration::from_millis(1_000), Duration::from_millis(1_500)],
     );
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;
     let role = stage.pg.role().to_owned();
     let mut blocked = Blocked::begin(&stage.pg).await?;
-    for round in 1..=3 {
+    for round in 1..=2 {
         cx.stage(format!("the table is locked, round {round}"));
         let gets = Gets::send(&stage.orders, max_db);
         gets.until_answered(max_db, SOON, NO_ANSWER).await?;
@@ -138,7 +138,7 @@ pub async fn silent(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[2, 3]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(500), Duration::from_millis(800)],
+        &[Duration::from_millis(1_000), Duration::from_millis(1_500)],
     );
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;

@@ -31,7 +31,7 @@ pub async fn fill(stage: &Stage) -> Result<Gets, Failure> {
 /// Waits until the replica says so. Decides nothing: whether it tells the truth is another check's.
 pub async fn wait_for(stage: &Stage, told: impl Fn(Stats) -> bool) {
     let told = async || told(stage.orders.stats()).then_some(());
-    eventually(Duration::from_secs(2), "", told).await.ok();
+    eventually(Duration::from_secs(3), "", told).await.ok();
 }
 
 pub async fn refused(cx: &Check) -> Outcome {

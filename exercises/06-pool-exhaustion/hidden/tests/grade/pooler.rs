@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use harness::{Check, Failure, Outcome, within};
 use pool_exhaustion_hidden::calls::Gets;
-use pool_exhaustion_hidden::fleet::{Tally, work};
+use pool_exhaustion_hidden::fleet::{Tally, Work};
 use pool_exhaustion_hidden::pooler::Pooler;
-use pool_exhaustion_hidden::stage::SOON;
+use pool_exhaustion_hidden::stage::{SOON, until};
 use pool_exhaustion_hidden::subject::OrderError;
 use pool_exhaustion_hidden::traffic::Ask;
 
 use super::deadline::{Blocked, NO_ANSWER, unavailable};
 
-const ALL_OF_IT: Duration = Duration::from_secs(40);
+/// Of each of two replicas.
+const REQUESTS: usize = 250;
 
 const NAMED: &str = "A driver prepares a statement in one round trip and runs it in another. Behind a pooler in transaction mode \
                      the two may reach different connections of the server, unless they are in one transaction; and what \
@@ -28,14 +29,11 @@ pub async fn values(cx: &Check) -> Outcome {
         pooler.replica(10, 30, |_| ()).await,
     ];
     cx.stage("two replicas ask through PgBouncer");
-    let running: Vec<_> = replicas
-        .iter()
-        .enumerate()
-        .map(|(number, orders)| {
-            let asks = Ask::some(&mut rng, &format!("pooled-{number}"), 300);
-            let orders = orders.clone();
-            tokio::spawn(async move { work(&orders, asks, 16).await })
-        })
+    let asks = |number: usize| Ask::some(&mut rng, &format!("pooled-{number}"), REQUESTS);
+    let asks: Vec<_> = (0..replicas.len()).map(asks).collect();
+    let works = replicas.iter().zip(asks);
+    let works: Vec<_> = works
+        .map(|(orders, asks)| Work::begin(orders, asks, 16))
         .collect();
     // In the midst of it, where that is worth the name.
     pooler
@@ -47,12 +45,26 @@ pub async fn values(cx: &Check) -> Outcome {
         .ok();
     pooler.reconnect().await?;
     let mut tally = Tally::default();
-    for running in running {
-        let ended = within(ALL_OF_IT, "the end of all requests through PgBouncer", running).await?;
-        let one = ended.map_err(|error| Failure::new(format!("a replica panicked: {error}")))?;
+    for work in &works {
+        // As long as something comes, it is slow, and not stuck.
+        while within(SOON * 2, "", work.ended()).await.is_err() {
+            let before: usize = works.iter().map(Work::done).sum();
+            let goes_on = || works.iter().map(Work::done).sum::<usize>() > before;
+            until(
+                SOON * 2,
+                "the answer to another request through PgBouncer",
+                goes_on,
+            )
+            .await
+            .map_err(|failure| failure.because(NAMED))?;
+        }
+        let one = work.tally();
         tally.right += one.right;
         tally.wrong.extend(one.wrong);
         tally.failed.extend(one.failed);
+    }
+    if tally.right + tally.wrong.len() + tally.failed.len() < replicas.len() * REQUESTS {
+        return Err(Failure::new("a request through PgBouncer panicked"));
     }
     let all = tally.right + tally.wrong.len() + tally.failed.len();
     if let Some(wrong) = tally.wrong.first() {
@@ -153,7 +165,7 @@ pub async fn deadline(cx: &Check) -> Outcome {
     let max_db = cx.draw("max_db", &[3, 4]);
     let deadline = cx.draw(
         "query_deadline",
-        &[Duration::from_millis(500), Duration::from_millis(800)],
+        &[Duration::from_millis(1_000), Duration::from_millis(1_500)],
     );
     let pooler = Pooler::start(cx).await?;
     let orders = pooler
