@@ -36,7 +36,7 @@ impl Down {
     /// A replica with a breaker, and nothing broken yet.
     async fn set(cx: &Check, shorten: impl FnOnce(&mut DbConfig)) -> Result<Down, Failure> {
         let failures = cx.draw("failures", &[3, 4, 5]);
-        let open_for = cx.draw("open_for", &[Duration::from_secs(5), Duration::from_secs(30)]);
+        let open_for = cx.draw("open_for", &[Duration::from_secs(20), Duration::from_secs(45)]);
         let stage = Stage::set(cx, 5, 200, |cfg| {
             cfg.breaker.failures = failures;
             cfg.breaker.open_for = open_for;
