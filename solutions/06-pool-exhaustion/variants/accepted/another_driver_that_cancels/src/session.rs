@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
 use crate::config::DbConfig;
@@ -13,8 +14,20 @@ use crate::order::OrderError;
 #[derive(Clone)]
 pub struct Db {
     config: Config,
-    idle: Arc<Mutex<Vec<Client>>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
     deadline: Duration,
+}
+
+/// Closed at once when it is dropped, whatever is under way on it.
+struct Connection {
+    client: Client,
+    driver: JoinHandle<Result<(), tokio_postgres::Error>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Db {
@@ -33,35 +46,37 @@ impl Db {
     }
 
     pub async fn session(&self) -> Result<Session, OrderError> {
-        let client = match self.idle() {
-            Some(client) => client,
+        let connection = match self.idle() {
+            Some(connection) => connection,
             None => self.connect().await?,
         };
         Ok(Session {
-            client: Some(client),
+            connection: Some(connection),
             idle: self.idle.clone(),
         })
     }
 
-    fn idle(&self) -> Option<Client> {
+    fn idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|client| !client.is_closed());
+        idle.retain(|connection| !connection.client.is_closed());
         idle.pop()
     }
 
-    async fn connect(&self) -> Result<Client, OrderError> {
+    async fn connect(&self) -> Result<Connection, OrderError> {
         let connecting = tokio::time::timeout(self.deadline, self.config.connect(NoTls)).await;
         let (client, connection) =
             connecting.map_err(|_| OrderError::Unavailable("no connection".to_owned()))??;
-        tokio::spawn(connection);
-        Ok(client)
+        Ok(Connection {
+            client,
+            driver: tokio::spawn(connection),
+        })
     }
 }
 
 /// Dropped before its end it closes its connection.
 pub struct Session {
-    client: Option<Client>,
-    idle: Arc<Mutex<Vec<Client>>>,
+    connection: Option<Connection>,
+    idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Session {
@@ -71,9 +86,10 @@ impl Session {
 
     /// Gives the connection back, unless it is of no use any more.
     pub fn end(mut self) {
-        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+        let connection = self.connection.take();
+        if let Some(connection) = connection.filter(|connection| !connection.client.is_closed()) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(client);
+            idle.push(connection);
         }
     }
 }
@@ -82,8 +98,8 @@ impl Deref for Session {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        match &self.client {
-            Some(client) => client,
+        match &self.connection {
+            Some(connection) => &connection.client,
             None => unreachable!("a session that is over is gone"),
         }
     }
