@@ -117,7 +117,8 @@ impl Down {
 }
 
 pub async fn left_alone(cx: &Check) -> Outcome {
-    let down = Down::set(cx, |_| ()).await?;
+    // Some pools go on trying to connect, as long as the request has time.
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(3)).await?;
     cx.stage("the database refuses connections");
     // One short of the limit, and an answer in between: nothing happens.
     down.fail(down.failures - 1).await?;
@@ -175,7 +176,7 @@ pub async fn left_alone(cx: &Check) -> Outcome {
 }
 
 pub async fn one_finds_out(cx: &Check) -> Outcome {
-    let down = Down::set(cx, |_| ()).await?;
+    let down = Down::set(cx, |cfg| cfg.query_deadline = SOON).await?;
     down.fail(down.failures).await?;
     let almost = Duration::from_millis(1);
     down.stage.clock.advance(down.open_for - almost);
@@ -186,7 +187,7 @@ pub async fn one_finds_out(cx: &Check) -> Outcome {
     let (gate, herd) = down.herd().await?;
     let refusing = down.stage.tap.refuse();
     down.stage.tap.cut_all();
-    herd.until_answered(HERD, SOON, "A request whose connection breaks is answered.")
+    herd.until_answered(HERD, SOON * 2, "A request whose connection breaks is answered.")
         .await?;
     herd.right_or(unavailable, "with the connection broken", TRIED)?;
     drop(gate);
