@@ -6,7 +6,7 @@
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
-//! - [`Machine`]: one instance of a service, stopped while others go on.
+//! - [`Machine`]: one instance of a service, stopped while others go on; [`replica`]: one as a process of its own.
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`within`]: liveness, "this finishes at all".
@@ -26,6 +26,7 @@ pub mod polls;
 pub mod postgres;
 pub mod ratio;
 pub mod redis;
+pub mod replica;
 mod runner;
 mod spec;
 mod standalone;

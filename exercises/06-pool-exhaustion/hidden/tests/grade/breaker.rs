@@ -1,0 +1,426 @@
+//! A database that is down: when it is left alone, who finds out whether it is back, and what says nothing about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use harness::postgres::Kind;
+use harness::{Check, Failure, Outcome, ensure, eventually, within};
+use pool_exhaustion_hidden::calls::Gets;
+use pool_exhaustion_hidden::outside::NoCarrier;
+use pool_exhaustion_hidden::stage::{SOON, Stage, database};
+use pool_exhaustion_hidden::subject::{
+    BreakerState, DbConfig, NewOrder, OrderError, OrderId, Orders, Search, SearchBy,
+};
+use pool_exhaustion_hidden::traffic::{fresh, is_shop_order};
+
+/// Callers at once while the breaker is open, or about to try again.
+const HERD: usize = 100;
+
+const TRIED: &str = "While the database is down, every request that tries all the same waits in vain, and keeps the database \
+                     from coming back.";
+const WEDGED: &str = "The slot of the request that finds out is given back only behind its `.await`: when that caller goes \
+                      away, nobody ever tries again.";
+
+fn unavailable(err: &OrderError) -> bool {
+    matches!(err, OrderError::Unavailable { .. })
+}
+
+struct Down {
+    stage: Stage,
+    failures: u32,
+    open_for: Duration,
+}
+
+impl Down {
+    /// A replica with a breaker, and nothing broken yet.
+    async fn set(cx: &Check, shorten: impl FnOnce(&mut DbConfig)) -> Result<Down, Failure> {
+        let failures = cx.draw("failures", &[3, 4, 5]);
+        let open_for = cx.draw("open_for", &[Duration::from_secs(20), Duration::from_secs(45)]);
+        let stage = Stage::set(cx, 5, 200, |cfg| {
+            cfg.breaker.failures = failures;
+            cfg.breaker.open_for = open_for;
+            shorten(cfg);
+        })
+        .await?;
+        stage.warm().await?;
+        Ok(Down {
+            stage,
+            failures,
+            open_for,
+        })
+    }
+
+    /// So many requests in a row lose their connection.
+    async fn fail(&self, times: u32) -> Outcome {
+        let cutting = self.stage.tap.cut_before(|request| request.runs_data());
+        for _ in 0..times {
+            self.one_is_unavailable("with its connection broken").await?;
+        }
+        drop(cutting);
+        Ok(())
+    }
+
+    /// A request is answered `Unavailable`.
+    async fn one_is_unavailable(&self, when: &str) -> Outcome {
+        let answer = within(
+            SOON,
+            &format!("an answer to a request {when}"),
+            self.stage.orders.get(OrderId(1)),
+        )
+        .await?;
+        ensure!(
+            answer.as_ref().is_err_and(unavailable),
+            "A database that does not answer is `Unavailable`: the caller may try another replica, or come back later.",
+            "{when}, a request got {answer:?}"
+        );
+        Ok(())
+    }
+
+    /// A herd of requests is answered at once, and the database hears nothing of it.
+    async fn is_left_alone(&self, when: &str) -> Outcome {
+        self.stage.settle().await;
+        let before = self.stage.work();
+        let herd = Gets::send(&self.stage.orders, HERD);
+        herd.until_answered(HERD, SOON, TRIED).await?;
+        let served = herd.right_or(unavailable, when, TRIED)?;
+        let work = self.stage.work().since(before);
+        ensure!(
+            work.is_nothing() && served == 0,
+            TRIED,
+            "{when}, {HERD} requests came to {work}; {served} of them got an order"
+        );
+        Ok(())
+    }
+
+    /// It is in use again.
+    async fn is_back(&self, when: &str) -> Outcome {
+        Gets::send(&self.stage.orders, 20)
+            .all_right(
+                SOON,
+                when,
+                "A request that gets its answer shows that the database is back.",
+            )
+            .await?;
+        let state = self.stage.orders.stats().breaker_state;
+        ensure!(
+            state == BreakerState::Closed,
+            "Who is on call steers by these figures: they have to say what is.",
+            "{when}, the replica reports its breaker as {state:?}"
+        );
+        Ok(())
+    }
+
+    fn wait_until_it_may_try(&self) {
+        self.stage.clock.advance(self.open_for);
+    }
+}
+
+pub async fn left_alone(cx: &Check) -> Outcome {
+    // Some pools go on trying to connect, as long as the request has time.
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(3)).await?;
+    cx.stage("the database refuses connections");
+    // One short of the limit, and an answer in between: nothing happens.
+    down.fail(down.failures - 1).await?;
+    down.is_back("with fewer failures than the limit, and none any more")
+        .await?;
+    let refusing = down.stage.tap.refuse();
+    down.stage.tap.cut_all();
+    for _ in 0..down.failures {
+        down.one_is_unavailable("with all connections refused").await?;
+    }
+    down.is_left_alone("after as many failures as are allowed")
+        .await?;
+    drop(refusing);
+    down.is_left_alone("with the database back, and the time not over")
+        .await?;
+    down.wait_until_it_may_try();
+    is_shop_order(
+        1,
+        &within(
+            SOON,
+            "the answer to the first request",
+            down.stage.orders.get(OrderId(1)),
+        )
+        .await?,
+        "with the time over",
+    )?;
+    down.is_back("after an answer").await?;
+
+    cx.stage("the database falls silent");
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(1)).await?;
+    let silent = down.stage.tap.black_hole();
+    let failing = down.failures as usize;
+    let gets = Gets::send(&down.stage.orders, failing);
+    gets.until_answered(
+        failing,
+        SOON,
+        "A connection on which nothing comes any more breaks by itself after a quarter of an hour: the caller has to give \
+         up first.",
+    )
+    .await?;
+    let served = gets.right_or(
+        unavailable,
+        "with the database silent",
+        "A database that does not answer is `Unavailable`.",
+    )?;
+    ensure!(
+        served == 0,
+        "The database was silent.",
+        "{served} requests were answered by a silent database"
+    );
+    down.is_left_alone("after as many requests have had no answer")
+        .await?;
+    drop(silent);
+    Ok(())
+}
+
+pub async fn one_finds_out(cx: &Check) -> Outcome {
+    let down = Down::set(cx, |cfg| cfg.query_deadline = SOON).await?;
+    down.fail(down.failures).await?;
+    let almost = Duration::from_millis(1);
+    down.stage.clock.advance(down.open_for - almost);
+    down.is_left_alone("just before the time is over").await?;
+    down.stage.clock.advance(almost);
+
+    cx.stage("the time is over, and a hundred come; the first fails");
+    let (gate, herd) = down.herd().await?;
+    let refusing = down.stage.tap.refuse();
+    down.stage.tap.cut_all();
+    herd.until_answered(HERD, SOON * 2, "A request whose connection breaks is answered.")
+        .await?;
+    herd.right_or(unavailable, "with the connection broken", TRIED)?;
+    drop(gate);
+    drop(refusing);
+    down.is_left_alone("after the one that tried has failed").await?;
+
+    cx.stage("the time is over again, and a hundred come; the first succeeds");
+    down.wait_until_it_may_try();
+    let (gate, herd) = down.herd().await?;
+    gate.open();
+    drop(gate);
+    herd.until_answered(HERD, SOON, "A request that may try is answered.")
+        .await?;
+    let served = herd.right_or(unavailable, "with the database back", TRIED)?;
+    ensure!(
+        served == 1,
+        "The request that finds out is a request like any other, and gets its answer.",
+        "of {HERD} requests, one of which was let through, {served} got an order"
+    );
+    down.is_back("after an answer").await
+}
+
+impl Down {
+    /// A hundred requests at once with the time over: one is held at the gate, the others have been refused.
+    async fn herd(&self) -> Result<(harness::postgres::Gate, Gets), Failure> {
+        self.stage.settle().await;
+        let gate = self
+            .stage
+            .tap
+            .hold_requests(|request| !matches!(request.kind, Kind::Ping | Kind::Terminate));
+        let herd = Gets::send(&self.stage.orders, HERD);
+        gate.until_waiting(1, SOON).await.map_err(|failure| {
+            failure.because("When its time is over somebody has to try, or it stays open for ever.")
+        })?;
+        herd.until_answered(
+            HERD - 1,
+            SOON,
+            "All try at once as soon as the time is over: a database that is just coming back is run over.",
+        )
+        .await?;
+        let served = herd.right_or(unavailable, "while another request finds out", TRIED)?;
+        ensure!(
+            served == 0 && herd.answered() == HERD - 1 && gate.waiting() <= 1,
+            "One request finds out, and the others are refused until it has.",
+            "{} of {HERD} requests were answered while one was to find out; {} connections are at work",
+            herd.answered(),
+            gate.waiting()
+        );
+        Ok((gate, herd))
+    }
+}
+
+pub async fn abandoned(cx: &Check) -> Outcome {
+    let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(3)).await?;
+    down.fail(down.failures).await?;
+    for round in ["first", "second"] {
+        cx.stage(format!("the {round} caller that finds out goes away"));
+        down.stage.settle().await;
+        down.wait_until_it_may_try();
+        let gate = down
+            .stage
+            .tap
+            .hold_requests(|request| !matches!(request.kind, Kind::Ping | Kind::Terminate));
+        let one = Gets::send(&down.stage.orders, 1);
+        gate.until_waiting(1, SOON).await.map_err(|failure| {
+            failure.because("When its time is over somebody has to try, or it stays open for ever.")
+        })?;
+        one.abandon().await;
+        drop(gate);
+    }
+    cx.stage("others follow");
+    let orders: &Arc<Orders> = &down.stage.orders;
+    let follows = async || {
+        down.wait_until_it_may_try();
+        orders.get(OrderId(1)).await.ok()
+    };
+    let order = within(SOON * 2, "an answer to anybody", async {
+        loop {
+            if let Some(order) = follows().await {
+                return order;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .map_err(|failure| failure.because(WEDGED))?;
+    is_shop_order(1, &Ok(order), "after others had gone away")?;
+    down.is_back("after an answer").await
+}
+
+pub async fn answers(cx: &Check) -> Outcome {
+    let failures = cx.draw("failures", &[2, 3]);
+    let pg = database(cx).await?;
+    let breaker = |cfg: &mut DbConfig| cfg.breaker.failures = failures;
+    let stage = Stage::on(&pg, 2, 1, breaker).await?;
+    stage.warm().await?;
+    let times = failures as usize * 3;
+
+    cx.stage("orders that are there already");
+    let taken = NewOrder {
+        reference: "shop-30".to_owned(),
+        ..fresh("taken", 1)
+    };
+    for _ in 0..times {
+        let answer = stage.orders.place(taken.clone()).await;
+        let conflict = matches!(answer, Err(OrderError::Conflict { .. }));
+        says(
+            &stage,
+            conflict,
+            &format!("{answer:?}"),
+            "an order with a reference that is taken",
+        )?;
+    }
+    still_there(&stage, "conflicts").await?;
+
+    cx.stage("orders that are not there");
+    for _ in 0..times {
+        let answer = stage.orders.get(OrderId(1_000_000)).await;
+        let missing = matches!(answer, Err(OrderError::NotFound { .. }));
+        says(
+            &stage,
+            missing,
+            &format!("{answer:?}"),
+            "a look at an order that is not there",
+        )?;
+    }
+    still_there(&stage, "orders that are not there").await?;
+
+    cx.stage("requests that can never succeed");
+    for _ in 0..times {
+        let none = Search {
+            by: SearchBy::Sku,
+            value: String::new(),
+            limit: 1,
+        };
+        let answer = stage.orders.search(none).await;
+        let invalid = matches!(answer, Err(OrderError::Invalid { .. }));
+        says(&stage, invalid, &format!("{answer:?}"), "a search for nothing")?;
+    }
+    still_there(&stage, "invalid requests").await?;
+
+    cx.stage("more than there is room for");
+    let gate = stage.tap.hold_requests(|request| request.runs_data());
+    let inside = super::overload::fill(&stage).await?;
+    gate.until_waiting(2, SOON).await?;
+    let crowd = Gets::send(&stage.orders, times);
+    crowd
+        .until_answered(times, SOON, "Who finds no place is refused.")
+        .await?;
+    crowd.right_or(
+        super::overload::overloaded,
+        "with every place taken",
+        "A request that finds no place is told so.",
+    )?;
+    gate.open();
+    drop(gate);
+    inside
+        .all_right(SOON, "once the database went on", "Who has a place is served.")
+        .await?;
+    still_there(&stage, "refused requests").await?;
+
+    cx.stage("a carrier that does not answer");
+    let tap = stage.pg.another_tap().await?;
+    let mut cfg = stage.cfg.clone();
+    cfg.url = tap.url();
+    let orders = Orders::new(cfg, stage.clock.clone())
+        .await
+        .with_carrier(Arc::new(NoCarrier));
+    let stage = Stage {
+        orders: Arc::new(orders),
+        tap,
+        ..stage
+    };
+    for number in 0..times {
+        let answer = stage.orders.place(fresh("undeliverable", number as u64)).await;
+        let failed = matches!(answer, Err(OrderError::Unavailable { .. }));
+        ensure!(
+            failed,
+            "An order without its shipping cannot be placed now.",
+            "without an answer of the carrier, an order got {answer:?}"
+        );
+    }
+    still_there(&stage, "failures of the carrier").await
+}
+
+fn says(stage: &Stage, right: bool, answer: &str, what: &str) -> Outcome {
+    ensure!(
+        right,
+        "The database has answered, and well: what it said is the answer, and no sign that it is down.",
+        "{what} got {answer}; the breaker is {:?}",
+        stage.orders.stats().breaker_state
+    );
+    Ok(())
+}
+
+/// The breaker is closed, and the next request is served.
+async fn still_there(stage: &Stage, after: &str) -> Outcome {
+    let state = stage.orders.stats().breaker_state;
+    ensure!(
+        state == BreakerState::Closed,
+        "Only what the database does not answer says that it is down: a violated constraint, a missing row and a refused \
+         request are answers.",
+        "after many {after}, the breaker is {state:?}"
+    );
+    let answer = within(SOON, "an answer", stage.orders.get(OrderId(1))).await?;
+    is_shop_order(1, &answer, &format!("after many {after}"))
+}
+
+pub async fn late(cx: &Check) -> Outcome {
+    let down = Down::set(cx, |_| ()).await?;
+    cx.stage("a request is under way, and others fail");
+    let first = AtomicBool::new(true);
+    let gate = down
+        .stage
+        .tap
+        .hold_replies(move |request| request.runs_data() && first.swap(false, Ordering::Relaxed));
+    let early = Gets::send(&down.stage.orders, 1);
+    gate.until_waiting(1, SOON).await?;
+    down.fail(down.failures).await?;
+    down.is_left_alone("after as many failures as are allowed")
+        .await?;
+
+    cx.stage("the early one gets its answer");
+    gate.open();
+    drop(gate);
+    early
+        .all_right(SOON, "late", "A request that was under way gets its answer.")
+        .await?;
+    down.is_left_alone("after the answer to a request from before")
+        .await?;
+    down.wait_until_it_may_try();
+    let back = async || down.stage.orders.get(OrderId(1)).await.ok();
+    let order = eventually(SOON, "an answer once the time was over", back).await?;
+    is_shop_order(1, &Ok(order), "with the time over")?;
+    down.is_back("after an answer").await
+}

@@ -1,0 +1,194 @@
+//! Requests that would take too long.
+
+use std::time::Duration;
+
+use harness::postgres::{Rule, Verdict};
+use harness::{Check, Failure, Outcome, ensure, eventually, within};
+use pgwire::Client;
+use pool_exhaustion_hidden::calls::Gets;
+use pool_exhaustion_hidden::stage::{SOON, Stage};
+use pool_exhaustion_hidden::subject::OrderError;
+
+pub const NO_ANSWER: &str =
+    "A request has `query_deadline` in the database, and is answered then, whatever the database does.";
+pub const STILL_RUNNING: &str = "The caller has left, and its statement is still running: a time-out around the call ends the \
+                                 waiting, and not the work.";
+
+pub fn unavailable(err: &OrderError) -> bool {
+    matches!(err, OrderError::Unavailable { .. })
+}
+
+/// Somebody changes the table, and every statement on it waits in the server.
+pub struct Blocked(Client);
+
+impl Blocked {
+    pub async fn begin(pg: &harness::postgres::Postgres) -> Result<Blocked, Failure> {
+        let mut admin = pg.admin().await?;
+        admin
+            .execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+            .await
+            .map_err(|error| Failure::environment(format!("failed to lock the table: {error}")))?;
+        Ok(Blocked(admin))
+    }
+
+    /// Waits until no statement of the role is running any more, with the table still locked.
+    pub async fn until_nothing_runs(&mut self, role: &str, deadline: Duration) -> Outcome {
+        let active = format!(
+            "SELECT count(*), coalesce(max(query), '') FROM pg_stat_activity WHERE usename = '{role}' AND state = 'active'"
+        );
+        let begun = std::time::Instant::now();
+        loop {
+            let (running, query) = self.row(&active).await?;
+            if running == 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > deadline {
+                return Err(Failure::new(format!(
+                    "{running} statements are still running {deadline:?} after their callers were told that they had failed"
+                ))
+                .because(STILL_RUNNING)
+                .evidence(format!("one of them: {query}")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many sessions the role has.
+    pub async fn sessions(&mut self, role: &str) -> Result<i64, Failure> {
+        let sql = format!("SELECT count(*), '' FROM pg_stat_activity WHERE usename = '{role}'");
+        Ok(self.row(&sql).await?.0)
+    }
+
+    pub async fn end(mut self) -> Outcome {
+        self.0
+            .execute("ROLLBACK")
+            .await
+            .map_err(|error| Failure::environment(format!("failed to unlock the table: {error}")))?;
+        self.0.close().await.ok();
+        Ok(())
+    }
+
+    async fn row(&mut self, sql: &str) -> Result<(i64, String), Failure> {
+        let rows = self
+            .0
+            .query(sql)
+            .await
+            .map_err(|error| Failure::environment(format!("failed to look at the sessions: {error}")))?;
+        let row = rows.first();
+        let number = row.and_then(|row| row.text(0)?.parse().ok()).unwrap_or(0);
+        let text = row.and_then(|row| row.text(1)).unwrap_or_default().to_owned();
+        Ok((number, text))
+    }
+}
+
+pub async fn blocked(cx: &Check) -> Outcome {
+    let max_db = cx.draw("max_db", &[2, 3]);
+    let deadline = cx.draw(
+        "query_deadline",
+        &[Duration::from_millis(1_000), Duration::from_millis(1_500)],
+    );
+    let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
+    stage.warm().await?;
+    let role = stage.pg.role().to_owned();
+    let mut blocked = Blocked::begin(&stage.pg).await?;
+    for round in 1..=2 {
+        cx.stage(format!("the table is locked, round {round}"));
+        let gets = Gets::send(&stage.orders, max_db);
+        gets.until_answered(max_db, SOON, NO_ANSWER).await?;
+        let served = gets.right_or(unavailable, "with the table locked", NO_ANSWER)?;
+        ensure!(
+            served == 0,
+            "The table was locked.",
+            "{served} requests read a table that was locked"
+        );
+        blocked.until_nothing_runs(&role, SOON).await?;
+        // One that has just ended its last statement may still be on its way out.
+        let few = async || {
+            blocked
+                .sessions(&role)
+                .await
+                .ok()
+                .filter(|sessions| *sessions <= max_db as i64 + 1)
+        };
+        if within(SOON, "", poll(few)).await.is_err() {
+            let sessions = blocked.sessions(&role).await?;
+            return Err(Failure::new(format!(
+                "in round {round} the server has {sessions} sessions of the replica, and max_db is {max_db}"
+            ))
+            .because(
+                "Each request that runs out of time leaves a session behind and has another one opened: the limit holds \
+                 for the replica, and not for the server.",
+            ));
+        }
+    }
+    blocked.end().await?;
+    capacity_is_back(&stage, "with the table free again").await
+}
+
+async fn poll<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub async fn silent(cx: &Check) -> Outcome {
+    let max_db = cx.draw("max_db", &[2, 3]);
+    let deadline = cx.draw(
+        "query_deadline",
+        &[Duration::from_millis(1_000), Duration::from_millis(1_500)],
+    );
+    let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
+    stage.warm().await?;
+    cx.stage("connections fall silent");
+    let silencing = stage
+        .tap
+        .rule(Rule::on_request(|request| match request.runs_data() {
+            true => Verdict::Silence,
+            false => Verdict::Pass,
+        }));
+    let gets = Gets::send(&stage.orders, max_db);
+    gets.until_answered(max_db, SOON, NO_ANSWER).await?;
+    gets.right_or(unavailable, "on connections that fell silent", NO_ANSWER)?;
+    // They stay silent; new ones are not.
+    drop(silencing);
+    capacity_is_back(&stage, "with new connections to be had").await?;
+
+    cx.stage("nothing passes any more");
+    let gate = stage.tap.hold_requests(|request| request.runs_data());
+    let gets = Gets::send(&stage.orders, max_db);
+    // On a busy machine, one may have run out of its time before the last has come.
+    gate.until_waiting(max_db, deadline).await.ok();
+    let silent = stage.tap.black_hole();
+    gets.until_answered(max_db, SOON, NO_ANSWER).await?;
+    gets.right_or(unavailable, "with nothing passing any more", NO_ANSWER)?;
+    // Whoever comes now has nothing to find but connections that do not answer.
+    let more = Gets::send(&stage.orders, max_db);
+    more.until_answered(max_db, SOON, NO_ANSWER).await?;
+    more.right_or(unavailable, "with nothing passing any more", NO_ANSWER)?;
+    cx.stage("everything passes again");
+    drop(silent);
+    drop(gate);
+    capacity_is_back(&stage, "with everything passing again").await
+}
+
+/// As many requests as are allowed are in the database at one time, and get their answers.
+async fn capacity_is_back(stage: &Stage, when: &str) -> Outcome {
+    // What was waiting when the fault ended may still run out of its time.
+    let again = async || {
+        let gets = Gets::send(&stage.orders, stage.cfg.max_db);
+        gets.until_answered(gets.sent(), SOON, "").await.ok()?;
+        gets.right_or(|_| false, when, "").ok()
+    };
+    eventually(SOON * 2, &format!("an answer to `max_db` requests at once {when}"), again)
+        .await
+        .map_err(|failure| {
+            failure.because(
+                "A connection on which a request ran out of time is of no use any more, and its place is: it is closed, \
+                 and not waited for.",
+            )
+        })?;
+    stage.nothing_left_open().await
+}
