@@ -1,0 +1,137 @@
+//! Whoever stays is not to suffer from those who leave.
+
+use std::time::{Duration, Instant};
+
+use cancelled_request_hidden::front::Front;
+use cancelled_request_hidden::stage::{END, FOREVER_S, SOON, Stage, database};
+use cancelled_request_hidden::traffic::Wanted;
+use cancelled_request_hidden::visit::{LEAVES, Leave};
+use harness::postgres::Gate;
+use harness::{Check, Failure, Outcome, ensure};
+
+const POOL: u32 = 3;
+const DEPARTURES: usize = 30;
+const QUICK_MIN: usize = 120;
+
+const HIT: &str = "A cancellation names a server process, not a statement: it hits whatever that process does when it arrives. As \
+                   long as one may be on its way, the connection must not be anybody else's.";
+
+pub async fn not_hit(cx: &Check) -> Outcome {
+    tokio::try_join!(late_cancellation(cx), many(cx)).map(drop)
+}
+
+/// The statement of a client that has left ends by itself, and what was to cancel it is held up. If somebody else has
+/// the connection by then, it is somebody else's statement that it hits.
+async fn late_cancellation(cx: &Check) -> Outcome {
+    const HELD_MAX: Duration = Duration::from_millis(1_500);
+    let pg = database(cx).await?;
+    let front = Front::start(cx.harness_handle(), pg.tap())?;
+    let url = front.url().to_owned();
+    let stage = Stage::at(cx, pg, &url, 2).await?;
+    stage.quick(SOON).await?;
+    let (other, leaving) = (
+        Wanted::slow("on-the-other-connection", FOREVER_S),
+        Wanted::slow("leaving", 1.0),
+    );
+    let staying = Wanted::slow("staying", 2.0);
+    let other_visit = stage.order(&other).await?;
+    stage.until_at_the_warehouse(&other, SOON).await?;
+    let visit = stage.order(&leaving).await?;
+    stage.until_at_the_warehouse(&leaving, SOON).await?;
+
+    let gate = stage
+        .tap
+        .hold_requests(|request| request.mentions("pg_cancel_backend") || request.mentions("pg_terminate_backend"));
+    front.hold();
+    visit.leave(Leave::Fin);
+    stage.door.until_left(&leaving.id, END).await;
+    let stays = stage.order(&staying).await?;
+    let held = until_taken_over_or_held(&stage, &staying, &gate, &front);
+    let taken_over = tokio::time::timeout(HELD_MAX, held).await.unwrap_or(false);
+    gate.open();
+    front.open();
+    let answer = stays.answer(SOON, "the answer to whoever stayed").await?;
+    ensure!(
+        answer.status == 200,
+        match taken_over {
+            true => HIT,
+            false => "Whoever waits for a connection has to get one when the statement of a client that left is over.",
+        },
+        "whoever stayed was answered {} {}, because somebody else had left",
+        answer.status,
+        answer.body
+    );
+    other_visit.leave(Leave::Fin);
+    Ok(())
+}
+
+/// Whether the connection is somebody else's while a cancellation is held. Nobody comes as long as it is kept back.
+async fn until_taken_over_or_held(stage: &Stage, staying: &Wanted, gate: &Gate, front: &Front) -> bool {
+    loop {
+        if stage.has_asked(staying) && gate.waiting() + front.waiting() > 0 {
+            // Until the server is at it.
+            let _ = stage.until_at_the_warehouse(staying, END).await;
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// One after the other leaves, and beside them others look at the start page, on the same connections.
+async fn many(cx: &Check) -> Outcome {
+    let stage = Stage::set(cx, POOL).await?;
+    stage.quick(SOON).await?;
+    let leaving = async {
+        for n in 0..DEPARTURES {
+            let wanted = Wanted::slow(format!("leaving-{n}"), FOREVER_S);
+            let visit = stage.order(&wanted).await?;
+            let asked = stage.until_at_the_warehouse(&wanted, SOON).await;
+            asked.map_err(|failure| {
+                failure.because("Those who left still hold the connections, and whoever comes next waits for one.")
+            })?;
+            visit.leave(LEAVES[n % LEAVES.len()]);
+        }
+        Ok::<_, Failure>(())
+    };
+    let mut leaving = std::pin::pin!(leaving);
+    let (mut left, mut asked, begun) = (false, 0, Instant::now());
+    while !left || asked < QUICK_MIN {
+        let quick = async { tokio::join!(quick(&stage), quick(&stage), quick(&stage), quick(&stage)) };
+        let mut quick = std::pin::pin!(quick);
+        let answers = loop {
+            tokio::select! {
+                answers = &mut quick => break answers,
+                done = &mut leaving, if !left => {
+                    done?;
+                    left = true;
+                }
+            }
+        };
+        for answer in [answers.0, answers.1, answers.2, answers.3] {
+            answer?;
+            asked += 1;
+        }
+        cx.beat();
+    }
+    cx.note(format!(
+        "{asked} looks at the start page beside {DEPARTURES} departures in {:?}",
+        begun.elapsed()
+    ));
+    Ok(())
+}
+
+async fn quick(stage: &Stage) -> Outcome {
+    let answer = stage.quick(SOON).await?;
+    if answer.status == 200 {
+        return Ok(());
+    }
+    let because = match answer.body.contains("cancel") || stage.tap.counts().sqlstate("57014") > 0 && answer.status == 500 {
+        true => HIT,
+        false => "A connection whose statement still runs is no connection, and one that was closed under its user is none either.",
+    };
+    Err(Failure::new(format!(
+        "the start page was answered {} {} while others left",
+        answer.status, answer.body
+    ))
+    .because(because))
+}
