@@ -126,7 +126,7 @@ async fn what_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn whoever_is_in_a_hurry_is_told_that_it_is_late() {
     let desk = desk().await;
-    let request = Request::post("/reports?id=r-1&market=eu&lines=10&secs=2").header("x-deadline-ms", "100");
+    let request = Request::post("/reports?id=r-1&market=eu&lines=40&secs=2").header("x-deadline-ms", "100");
     let (status, _) = desk.send(request.body(Body::from("[]")).unwrap()).await;
     assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
     let request = Request::post("/reports?id=r-2&market=eu&lines=1&secs=0").header("x-deadline-ms", "soon");

@@ -142,11 +142,19 @@ impl Stage {
     /// Waits until the statement that reads that report's lines has been sent, and the server is at work.
     pub async fn until_at_the_warehouse(&self, wanted: &Wanted, deadline: Duration) -> Result<(), Failure> {
         let what = format!("the statement for {} ({})", wanted.id, wanted.marker());
-        eventually(deadline, &what, async || {
+        let answered = async {
+            self.door.until_left(&wanted.id, deadline * 2).await;
+            Failure::new(format!("{what} was not sent: its client was answered before"))
+        };
+        let asked = eventually(deadline, &what, async || {
             let busy = self.has_asked(wanted) && !self.warehouse.busy().await.ok()?.is_empty();
             busy.then_some(())
-        })
-        .await
+        });
+        tokio::select! {
+            biased;
+            asked = asked => asked,
+            failure = answered => Err(failure),
+        }
     }
 
     /// Waits until the statements of all of these have been sent, or no more come: how many reports a service makes at one

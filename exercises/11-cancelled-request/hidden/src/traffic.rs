@@ -5,6 +5,9 @@ use std::fmt::Write;
 /// What the price service says, in every market.
 pub const UNIT_CENTS: i64 = 250;
 
+/// The warehouse delivers ten or more.
+const LINES_PER_S: f64 = 20.0;
+
 /// One report, as its client orders it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -30,11 +33,11 @@ impl Wanted {
         }
     }
 
-    /// A report for which the warehouse takes that long.
+    /// A report for which the warehouse takes that long, with as many lines as the contract wants for that.
     pub fn slow(id: impl Into<String>, secs: f64) -> Wanted {
         Wanted {
             secs,
-            ..Wanted::new(id, 20)
+            ..Wanted::new(id, (secs * LINES_PER_S).ceil() as i64)
         }
     }
 

@@ -54,12 +54,8 @@ async fn undisturbed(cx: &Check, stage: &Stage) -> Outcome {
 /// Somebody leaves while the warehouse works for both, and somebody while both are calculated.
 async fn beside_those_who_leave(stage: &Stage) -> Outcome {
     let stays = Wanted {
-        lines: 40,
-        ..Wanted::slow("staying", LONG_S)
-    };
-    let stays = Wanted {
         adjustments: vec![(7, 1_000), (40, -3)],
-        ..stays
+        ..Wanted::slow("staying", LONG_S)
     };
     let leaves = Wanted::slow("leaving-the-warehouse", FOREVER_S);
     stage.steps.hold(&stays.id, 5);
