@@ -34,6 +34,15 @@ async fn undisturbed(cx: &Check, stage: &Stage) -> Outcome {
             connections += stage.tap.counts().since(&before).attempts;
         }
     }
+    let quick = stage.quick(SOON).await?;
+    ensure!(
+        quick.status == 200 && quick.body.trim() == (REPORTS + 1).to_string(),
+        "The start page tells how many reports are done.",
+        "after {} reports the start page was answered {} {}",
+        REPORTS + 1,
+        quick.status,
+        quick.body
+    );
     runs.sort_by_key(Vec::len);
     let median = runs.swap_remove(REPORTS / 2);
     cx.measure("statements_per_report", median.len() as f64);

@@ -94,6 +94,8 @@ async fn cancel(conn: &mut PgConnection, pid: i32, options: &PgConnectOptions) -
             .await?;
         if let Ok(idle) = timeout(CANCEL_AGAIN, idle(conn)).await {
             idle?;
+            // What was begun for the limit.
+            sqlx::raw_sql("ROLLBACK").execute(&mut *conn).await?;
             return other.close().await;
         }
     }

@@ -1,6 +1,7 @@
 //! The tables behind the service, and the warehouse.
 
-use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
 use crate::engine::crunch::{Line, Row};
 use crate::reports::Order;
@@ -15,31 +16,42 @@ pub async fn record(db: impl sqlx::PgExecutor<'_>, report: &str, event: &str) ->
     Ok(())
 }
 
+/// A connection with an open cursor, which is of no use to anybody else. Taken when the cursor has been closed.
+struct Cursor(Option<PoolConnection<Postgres>>);
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if let Some(conn) = &mut self.0 {
+            conn.close_on_drop();
+        }
+    }
+}
+
 pub async fn slow_rows(db: &PgPool, order: &Order) -> sqlx::Result<Vec<Line>> {
     // Operators see by the comment whose statement is running. The id has been validated.
     let sql = format!(
         "DECLARE lines NO SCROLL CURSOR FOR SELECT line, units FROM slow_rows({}, {}) /*report:{}*/",
         order.lines, order.secs, order.id
     );
-    let mut tx = db.begin().await?;
-    sqlx::query(AssertSqlSafe(sql))
-        .persistent(false)
-        .execute(&mut *tx)
-        .await?;
+    let mut cursor = Cursor(Some(db.acquire().await?));
+    let conn = cursor.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+    sqlx::raw_sql("BEGIN").execute(&mut **conn).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **conn).await?;
     // As many as come in a tenth of a second: whoever gives the report up leaves no more than that behind.
     let piece = (order.lines as f64 * 0.1 / order.secs.max(0.001)).clamp(1.0, 10_000.0) as i64;
     let fetch = format!("FETCH {piece} FROM lines");
     let mut rows = Vec::new();
     loop {
         let fetched = sqlx::query(AssertSqlSafe(fetch.clone())).persistent(false);
-        let fetched = fetched.fetch_all(&mut *tx).await?;
+        let fetched = fetched.fetch_all(&mut **conn).await?;
         let last = (fetched.len() as i64) < piece;
         rows.extend(fetched);
         if last {
             break;
         }
     }
-    tx.rollback().await?;
+    sqlx::raw_sql("ROLLBACK").execute(&mut **conn).await?;
+    cursor.0 = None;
     rows.iter()
         .map(|row| {
             Ok(Line {

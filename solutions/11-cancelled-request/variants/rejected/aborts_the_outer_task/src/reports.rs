@@ -118,7 +118,7 @@ async fn run(
 
 async fn generate(st: &AppState, order: &Order, adjustments: HashMap<i64, i64>) -> Result<Vec<Row>, AppError> {
     let unit_cents = prices::lookup(&st.cfg.prices_url, &order.market).await?;
-    let lines = store::slow_rows(&st.db, &st.jobs, order).await?;
+    let lines = store::slow_rows(&st.db, order).await?;
     let (id, probe) = (order.id.clone(), st.probe.clone());
     let crunching = move || crunch_all(&id, lines, unit_cents, adjustments, probe);
     Ok(st.jobs.spawn_blocking(crunching).await?)

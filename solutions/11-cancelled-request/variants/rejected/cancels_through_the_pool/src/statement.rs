@@ -70,7 +70,12 @@ async fn end(mut conn: PoolConnection<Postgres>, pid: i32, options: PgPool) {
 }
 
 async fn cancel(conn: &mut PgConnection, pid: i32, options: &PgPool) -> sqlx::Result<()> {
-    let mut other = options.acquire().await?;
+    let mut other = loop {
+        // Somebody will give one back.
+        if let Ok(conn) = options.acquire().await {
+            break conn;
+        }
+    };
     loop {
         sqlx::query("SELECT pg_cancel_backend($1)")
             .bind(pid)

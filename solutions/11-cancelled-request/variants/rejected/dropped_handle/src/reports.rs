@@ -77,8 +77,9 @@ pub async fn create(
     let adjustments = adjustments(upload).await?;
     let stop = st.stopping.child_token();
     let (tell, told) = tokio::sync::oneshot::channel();
+    let jobs = st.jobs.clone();
     // Gone as soon as the client is, and the job with it.
-    let _job = st.jobs.spawn(async move {
+    let _job = jobs.spawn(async move {
         let made = run(st, order, adjustments, deadline, stop).await;
         let _ = tell.send(made);
     });

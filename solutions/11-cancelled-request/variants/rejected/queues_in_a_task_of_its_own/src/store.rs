@@ -38,15 +38,21 @@ pub async fn slow_rows(statement: Statement, order: &Order) -> sqlx::Result<Vec<
         .collect()
 }
 
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Gives a statement that runs up when that token says so.
 pub async fn or_given_up(
     mut lines: std::pin::Pin<&mut impl Future<Output = sqlx::Result<Vec<Line>>>>,
     stop: CancellationToken,
 ) -> sqlx::Result<Vec<Line>> {
-    tokio::select! {
-        biased;
-        lines = &mut lines => lines,
-        () = stop.cancelled() => Err(sqlx::Error::WorkerCrashed),
+    loop {
+        tokio::select! {
+            lines = &mut lines => return lines,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if stop.is_cancelled() {
+            return Err(sqlx::Error::WorkerCrashed);
+        }
     }
 }
 

@@ -98,7 +98,7 @@ async fn run(
         made = async {
             let rows = generate(&st, &order, adjustments).await?;
             store::insert(&st.db, &order.id, &rows).await?;
-            Ok(rows)
+            Ok::<_, AppError>(rows)
         } => made,
     };
     let end = match &made {

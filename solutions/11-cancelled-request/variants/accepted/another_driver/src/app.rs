@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::engine::Probe;
 use crate::error::AppError;
+use crate::warehouse::Warehouse;
 use crate::{reports, store};
 
 /// How long a request waits for a connection to the database.
@@ -28,9 +29,10 @@ pub struct AppCfg {
     pub grace: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AppState {
     pub(crate) db: PgPool,
+    pub(crate) warehouse: Warehouse,
     pub(crate) cfg: Arc<AppCfg>,
     pub(crate) probe: Arc<Probe>,
     /// Everything that has to be over before the process may end: reports, and what they leave to clean up.
@@ -44,15 +46,18 @@ impl AppState {
     /// When `db_url` is no address of a database. Whether there is one shows with the first request.
     pub async fn new(db_url: &str, cfg: AppCfg, probe: Arc<Probe>) -> AppState {
         let db = PgPoolOptions::new()
-            .max_connections(cfg.pool)
+            .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy(db_url)
             .expect("the address of the database");
+        let jobs = TaskTracker::new();
         AppState {
             db,
+            // One place is kept for pages and records.
+            warehouse: Warehouse::new(db_url, cfg.pool.max(2) as usize - 1, jobs.clone()),
             cfg: Arc::new(cfg),
             probe,
-            jobs: TaskTracker::new(),
+            jobs,
             stopping: CancellationToken::new(),
         }
     }
@@ -60,15 +65,11 @@ impl AppState {
     /// Called once the instance gets no more requests; the process ends when it returns.
     pub async fn shutdown(self, grace: Duration) {
         self.jobs.close();
-        let idle = async {
-            while Arc::strong_count(&self.cfg) > 2 || !self.jobs.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(grace, idle).await.is_err() {
+        if tokio::time::timeout(grace, self.jobs.wait()).await.is_err() {
             self.stopping.cancel();
             self.jobs.wait().await;
         }
+        self.warehouse.close();
         self.db.close().await;
     }
 }
