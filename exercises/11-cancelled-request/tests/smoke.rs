@@ -44,6 +44,7 @@ async fn desk() -> Desk {
     cancelled_request::migrate(&db).await.unwrap();
     let cfg = AppCfg {
         pool: 4,
+        acquire_timeout: Duration::from_secs(5),
         prices_url: prices().await,
         grace: Duration::from_secs(5),
     };

@@ -16,6 +16,11 @@ const QUICK_MIN: usize = 120;
 const HIT: &str = "A cancellation names a server process, not a statement: it hits whatever that process does when it arrives. As \
                    long as one may be on its way, the connection must not be anybody else's.";
 
+const HELD: &str = "A connection whose statement still runs is no connection, and one that was closed under its user is none \
+                    either.";
+/// For the next one to get to the warehouse, or to see the start page.
+const NEXT: Duration = Duration::from_secs(6);
+
 pub async fn not_hit(cx: &Check) -> Outcome {
     tokio::try_join!(late_cancellation(cx), many(cx)).map(drop)
 }
@@ -85,7 +90,7 @@ async fn many(cx: &Check) -> Outcome {
         for n in 0..DEPARTURES {
             let wanted = Wanted::slow(format!("leaving-{n}"), FOREVER_S);
             let visit = stage.order(&wanted).await?;
-            let asked = stage.until_at_the_warehouse(&wanted, SOON).await;
+            let asked = stage.until_at_the_warehouse(&wanted, NEXT).await;
             asked.map_err(|failure| {
                 failure.because("Those who left still hold the connections, and whoever comes next waits for one.")
             })?;
@@ -121,13 +126,13 @@ async fn many(cx: &Check) -> Outcome {
 }
 
 async fn quick(stage: &Stage) -> Outcome {
-    let answer = stage.quick(SOON).await?;
+    let answer = stage.quick(NEXT).await.map_err(|failure| failure.because(HELD))?;
     if answer.status == 200 {
         return Ok(());
     }
     let because = match answer.body.contains("cancel") || stage.tap.counts().sqlstate("57014") > 0 && answer.status == 500 {
         true => HIT,
-        false => "A connection whose statement still runs is no connection, and one that was closed under its user is none either.",
+        false => HELD,
     };
     Err(Failure::new(format!(
         "the start page was answered {} {} while others left",

@@ -9,6 +9,8 @@ use harness::{Check, Failure, OrObserved, Outcome, ensure};
 
 /// What the contract gives the start page.
 const QUICK: Duration = Duration::from_secs(5);
+/// For the next one to get to the warehouse.
+const NEXT: Duration = Duration::from_secs(6);
 
 pub async fn usable(cx: &Check) -> Outcome {
     let pool = cx.draw("connections of the pool", &[2_u32, 3, 4]);
@@ -56,7 +58,7 @@ pub async fn sessions(cx: &Check) -> Outcome {
     for n in 0..departures {
         let wanted = Wanted::slow(format!("impatient-{n}"), FOREVER_S);
         let visit = stage.order(&wanted).await?;
-        let asked = stage.until_at_the_warehouse(&wanted, SOON).await;
+        let asked = stage.until_at_the_warehouse(&wanted, NEXT).await;
         asked.map_err(|failure| {
             failure
                 .because("Those who left still hold the connections, and whoever comes next waits for one.")

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::Router;
 use cancelled_request_hidden::prices::Prices;
-use cancelled_request_hidden::stage::{END, GRACE, SOON, database};
+use cancelled_request_hidden::stage::{ACQUIRE, END, GRACE, SOON, database};
 use cancelled_request_hidden::subject::{AppCfg, AppState, Probe, app};
 use cancelled_request_hidden::traffic::Wanted;
 use cancelled_request_hidden::warehouse::{Record, Warehouse};
@@ -38,7 +38,7 @@ pub async fn whole(cx: &Check) -> Outcome {
     });
     let how = Sweep {
         side_by_side: 8,
-        act_deadline: Duration::from_secs(15),
+        act_deadline: Duration::from_secs(40),
     };
     let swept = how
         .abort(move |case: Case| GivenUp::build(world.clone(), case))
@@ -156,6 +156,7 @@ impl Scene for GivenUp {
     async fn boot(&self) -> Result<Router, Failure> {
         let cfg = AppCfg {
             pool: 2,
+            acquire_timeout: ACQUIRE,
             prices_url: self.world.prices.url(),
             grace: GRACE,
         };

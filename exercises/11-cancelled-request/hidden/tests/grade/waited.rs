@@ -9,7 +9,7 @@ use std::time::Duration;
 const POOL: u32 = 4;
 const REPORTS: usize = 3;
 /// Longer than what anybody might take for too long.
-const LONG_S: f64 = 4.0;
+const LONG_S: f64 = 6.0;
 
 pub async fn finished(cx: &Check) -> Outcome {
     let stage = Stage::set(cx, POOL).await?;

@@ -15,13 +15,12 @@ use crate::engine::Probe;
 use crate::error::AppError;
 use crate::{reports, store};
 
-/// How long a request waits for a connection to the database.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
 #[derive(Clone, Debug)]
 pub struct AppCfg {
     /// Connections to the database that reports and pages share.
     pub pool: u32,
+    /// How long a request waits for one of them: five seconds in production.
+    pub acquire_timeout: Duration,
     /// The price service, `http://host:port`.
     pub prices_url: String,
     /// What `main` gives to [`AppState::shutdown`].
@@ -45,7 +44,7 @@ impl AppState {
     pub async fn new(db_url: &str, cfg: AppCfg, probe: Arc<Probe>) -> AppState {
         let db = PgPoolOptions::new()
             .max_connections(cfg.pool)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(cfg.acquire_timeout)
             .connect_lazy(db_url)
             .expect("the address of the database");
         AppState {
