@@ -88,7 +88,8 @@ async fn generate(st: AppState, order: Order, upload: Body) -> Result<Report, Ap
     let lines = store::slow_rows(&st.db, &order).await?;
     let adjustments = adjustments(upload).await?;
     let (id, probe) = (order.id.clone(), st.probe.clone());
-    let rows = tokio::task::spawn_blocking(move || crunch_all(&id, lines, unit_cents, adjustments, probe)).await?;
+    let rows =
+        tokio::task::spawn_blocking(move || crunch_all(&id, lines, unit_cents, adjustments, probe)).await?;
     store::insert(&st.db, &order.id, &rows).await?;
     Ok(Report {
         id: order.id,

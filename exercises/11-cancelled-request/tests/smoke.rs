@@ -30,7 +30,8 @@ async fn prices() -> String {
             tokio::spawn(async move {
                 let mut asked = Vec::new();
                 while !asked.ends_with(b"\r\n\r\n") && stream.read_buf(&mut asked).await.unwrap_or(0) > 0 {}
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 18\r\nconnection: close\r\n\r\n{\"unit_cents\":250}";
+                let answer =
+                    "HTTP/1.1 200 OK\r\ncontent-length: 18\r\nconnection: close\r\n\r\n{\"unit_cents\":250}";
                 let _ = stream.write_all(answer.as_bytes()).await;
             });
         }

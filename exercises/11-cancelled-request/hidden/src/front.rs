@@ -33,9 +33,10 @@ impl Front {
         let (listener, address) = listen(runtime).map_err(broken)?;
         let state = Arc::new(watch::Sender::new(State::default()));
         let config = tap.config();
-        let url = tap
-            .url()
-            .replace(&format!("@{}:{}/", config.host, config.port), &format!("@{address}/"));
+        let url = tap.url().replace(
+            &format!("@{}:{}/", config.host, config.port),
+            &format!("@{address}/"),
+        );
         let accepting = runtime.spawn(accept(listener, config.port, state.clone()));
         Ok(Front {
             url,

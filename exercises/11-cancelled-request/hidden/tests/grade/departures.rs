@@ -95,7 +95,10 @@ async fn steps_after_leaving(stage: &Stage, wanted: &Wanted, how: Leave) -> Resu
     stage.steps.release(&wanted.id);
     let over = |of: cancelled_request_hidden::steps::Calculation| of.ended || of.steps > HELD + STEPS_MAX;
     // A service may keep the state of a calculation that it has ended.
-    let _ = stage.steps.until(&wanted.id, "the end of a calculation", END, over).await;
+    let _ = stage
+        .steps
+        .until(&wanted.id, "the end of a calculation", END, over)
+        .await;
     let further = stage.steps.of(&wanted.id).steps - HELD;
     let because = match (seen, left_over) {
         (false, _) => UNSEEN,

@@ -22,7 +22,8 @@ const HELD: &str = "A connection whose statement still runs is no connection, an
 const NEXT: Duration = Duration::from_secs(6);
 
 pub async fn not_hit(cx: &Check) -> Outcome {
-    tokio::try_join!(late_cancellation(cx), many(cx)).map(drop)
+    let (late, many) = tokio::join!(late_cancellation(cx), many(cx));
+    late.and(many)
 }
 
 /// The statement of a client that has left ends by itself, and what was to cancel it is held up. If somebody else has
@@ -44,9 +45,9 @@ async fn late_cancellation(cx: &Check) -> Outcome {
     let visit = stage.order(&leaving).await?;
     stage.until_at_the_warehouse(&leaving, SOON).await?;
 
-    let gate = stage
-        .tap
-        .hold_requests(|request| request.mentions("pg_cancel_backend") || request.mentions("pg_terminate_backend"));
+    let gate = stage.tap.hold_requests(|request| {
+        request.mentions("pg_cancel_backend") || request.mentions("pg_terminate_backend")
+    });
     front.hold();
     visit.leave(Leave::Fin);
     stage.door.until_left(&leaving.id, END).await;
@@ -60,7 +61,8 @@ async fn late_cancellation(cx: &Check) -> Outcome {
         answer.status == 200,
         match taken_over {
             true => HIT,
-            false => "Whoever waits for a connection has to get one when the statement of a client that left is over.",
+            false =>
+                "Whoever waits for a connection has to get one when the statement of a client that left is over.",
         },
         "whoever stayed was answered {} {}, because somebody else had left",
         answer.status,
@@ -92,7 +94,9 @@ async fn many(cx: &Check) -> Outcome {
             let visit = stage.order(&wanted).await?;
             let asked = stage.until_at_the_warehouse(&wanted, NEXT).await;
             asked.map_err(|failure| {
-                failure.because("Those who left still hold the connections, and whoever comes next waits for one.")
+                failure.because(
+                    "Those who left still hold the connections, and whoever comes next waits for one.",
+                )
             })?;
             visit.leave(LEAVES[n % LEAVES.len()]);
         }
@@ -130,7 +134,9 @@ async fn quick(stage: &Stage) -> Outcome {
     if answer.status == 200 {
         return Ok(());
     }
-    let because = match answer.body.contains("cancel") || stage.tap.counts().sqlstate("57014") > 0 && answer.status == 500 {
+    let because = match answer.body.contains("cancel")
+        || stage.tap.counts().sqlstate("57014") > 0 && answer.status == 500
+    {
         true => HIT,
         false => HELD,
     };

@@ -62,7 +62,9 @@ pub async fn sessions(cx: &Check) -> Outcome {
         asked.map_err(|failure| {
             failure
                 .because("Those who left still hold the connections, and whoever comes next waits for one.")
-                .evidence(format!("{n} clients had left before; the pool has {pool} connections"))
+                .evidence(format!(
+                    "{n} clients had left before; the pool has {pool} connections"
+                ))
         })?;
         visit.leave(LEAVES[n as usize % LEAVES.len()]);
         stage.door.until_left(&wanted.id, END).await;
@@ -109,7 +111,9 @@ pub async fn sessions(cx: &Check) -> Outcome {
 /// Makes the pool open all its connections.
 async fn fill(stage: &Stage, pool: u32) -> Outcome {
     let answers = stage.tap.hold_replies(|request| request.runs("slow_rows"));
-    let wanted: Vec<_> = (0..pool).map(|n| Wanted::new(format!("filling-{n}"), 2)).collect();
+    let wanted: Vec<_> = (0..pool)
+        .map(|n| Wanted::new(format!("filling-{n}"), 2))
+        .collect();
     let mut visits = Vec::new();
     for wanted in &wanted {
         visits.push(stage.order(wanted).await?);

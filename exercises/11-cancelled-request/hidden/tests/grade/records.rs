@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use axum::Router;
 use cancelled_request_hidden::prices::Prices;
 use cancelled_request_hidden::stage::{ACQUIRE, END, GRACE, SOON, database};
 use cancelled_request_hidden::subject::{AppCfg, AppState, Probe, app};
@@ -96,7 +96,9 @@ impl GivenUp {
         if record.starts() == 0 || !record.ends().is_empty() {
             return Ok(record);
         }
-        let World { warehouse, failed, .. } = &*self.world;
+        let World {
+            warehouse, failed, ..
+        } = &*self.world;
         let deadline = match failed.load(Ordering::Relaxed) {
             true => ENDED_AS_WELL,
             false => ENDED,
@@ -115,7 +117,10 @@ impl GivenUp {
     }
 
     fn whole(&self, record: &Record, answer: Option<StatusCode>) -> Outcome {
-        let told = format!("{:?} in the audit, {} rows of {LINES}", record.events, record.rows);
+        let told = format!(
+            "{:?} in the audit, {} rows of {LINES}",
+            record.events, record.rows
+        );
         ensure!(
             record.starts() <= 1 && record.ends().len() <= 1,
             "Two who each write down how the report ended: exactly one of them has to.",
@@ -187,7 +192,9 @@ impl Scene for GivenUp {
         let pids = self.tap.pids();
         let idle = self.world.warehouse.until_idle_of(&pids, ENDED).await;
         idle.map_err(|failure| {
-            failure.because("A transaction was left open: its connection keeps locks and a snapshot, and is nobody's.")
+            failure.because(
+                "A transaction was left open: its connection keeps locks and a snapshot, and is nobody's.",
+            )
         })?;
         let router = after.subject.or_observed("the instance is gone")?;
         for _ in 0..2 {

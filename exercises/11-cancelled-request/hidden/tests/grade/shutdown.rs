@@ -8,9 +8,12 @@ use cancelled_request_hidden::traffic::Wanted;
 use harness::{Check, Failure, Machine, OrObserved, Outcome, ensure, tasks, within};
 
 const POOL: u32 = 4;
+/// The few seconds that shutdown may take after its grace.
+const RETURNS: Duration = Duration::from_secs(5);
 
 pub async fn ends_everything(cx: &Check) -> Outcome {
-    tokio::try_join!(lets_finish(cx), leaves_nothing(cx)).map(drop)
+    let (finish, leave) = tokio::join!(lets_finish(cx), leaves_nothing(cx));
+    finish.and(leave)
 }
 
 /// One report can finish within the grace and one cannot. The process ends as soon as shutdown returns.
@@ -23,10 +26,7 @@ async fn lets_finish(cx: &Check) -> Outcome {
         |request| request.runs("pg_cancel_backend") || request.runs("pg_terminate_backend"),
         CANCELLING,
     );
-    let (finishes, ends) = (
-        Wanted::new("finishes", 5),
-        Wanted::slow("has-to-end", FOREVER_S),
-    );
+    let (finishes, ends) = (Wanted::new("finishes", 5), Wanted::slow("has-to-end", FOREVER_S));
     let marker = finishes.marker();
     let answer = stage
         .tap
@@ -40,7 +40,9 @@ async fn lets_finish(cx: &Check) -> Outcome {
     // The machine has one thread: after this, shutdown has begun.
     machine.run(async {}).await.ok();
     drop(answer);
-    let finished = finishing.answer(SOON, "the answer to a report that could finish").await?;
+    let finished = finishing
+        .answer(SOON, "the answer to a report that could finish")
+        .await?;
     let took = begun.elapsed();
     if finished.status != 200 && took > GRACE / 4 * 3 {
         return Err(Failure::inconclusive(format!(
@@ -54,7 +56,11 @@ async fn lets_finish(cx: &Check) -> Outcome {
         finished.status,
         finished.body
     );
-    let down = within(GRACE + SOON, "the end of shutdown", shutting_down).await?;
+    let down = within(GRACE + RETURNS, "the end of shutdown", shutting_down).await.map_err(|failure| {
+        failure.because(
+            "Shutdown waits for what it has not ended: what is not told to stop goes on for as long as it likes.",
+        )
+    })?;
     down.or_observed("shutdown panicked")?;
     machine.stop().await;
     drop(slow);
@@ -94,7 +100,11 @@ async fn leaves_nothing(cx: &Check) -> Outcome {
     begun.await?;
 
     let shutting_down = machine.run(stage.state.clone().shutdown(GRACE));
-    let down = within(GRACE + SOON, "the end of shutdown", shutting_down).await?;
+    let down = within(GRACE + RETURNS, "the end of shutdown", shutting_down).await.map_err(|failure| {
+        failure.because(
+            "Shutdown waits for what it has not ended: what is not told to stop goes on for as long as it likes.",
+        )
+    })?;
     down.or_observed("shutdown panicked")?;
     let because = "Shutdown returned, and what it should have ended or waited for is still there: the process would end in the \
                    middle of it.";

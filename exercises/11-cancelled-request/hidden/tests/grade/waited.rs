@@ -55,7 +55,9 @@ async fn undisturbed(cx: &Check, stage: &Stage) -> Outcome {
     cx.explain(
         "connections_per_report",
         "What may be needed to give a report up is opened when it is needed.",
-        [format!("{connections} connections were opened for {REPORTS} reports")],
+        [format!(
+            "{connections} connections were opened for {REPORTS} reports"
+        )],
     );
     Ok(())
 }
@@ -74,11 +76,12 @@ async fn beside_those_who_leave(stage: &Stage) -> Outcome {
     stage.until_at_the_warehouse(&leaves, SOON).await?;
     leaving.leave(Leave::Fin);
 
-    let at_step_5 = stage
-        .steps
-        .until(&stays.id, "the calculation of whoever stays", SOON + Duration::from_secs(5), |of| {
-            of.held
-        });
+    let at_step_5 = stage.steps.until(
+        &stays.id,
+        "the calculation of whoever stays",
+        SOON + Duration::from_secs(5),
+        |of| of.held,
+    );
     tokio::select! {
         held = at_step_5 => held.map_err(|failure| {
             failure.because("One client's departure, or a limit that is shorter than the report takes, ended another's report.")

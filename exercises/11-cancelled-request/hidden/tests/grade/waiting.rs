@@ -1,12 +1,12 @@
 //! The client leaves while its report waits for somebody else.
 
-
 use cancelled_request_hidden::stage::{END, SOON, Stage};
 use cancelled_request_hidden::traffic::Wanted;
 use cancelled_request_hidden::visit::{LEAVES, Leave};
 use harness::{Check, Outcome, ensure};
 
-const DETACHED: &str = "The job is a task of its own that nobody has told: it goes on as if somebody were waiting.";
+const DETACHED: &str =
+    "The job is a task of its own that nobody has told: it goes on as if somebody were waiting.";
 
 /// Every connection is in use. What the client wanted must not be sent once one is free.
 pub async fn for_a_connection(cx: &Check) -> Outcome {
@@ -57,7 +57,9 @@ pub async fn for_a_connection(cx: &Check) -> Outcome {
     let marker = wanted.marker();
     let late = stage.statements_after(sent);
     ensure!(
-        !late.iter().any(|sql| sql.contains("slow_rows") && sql.contains(&marker)),
+        !late
+            .iter()
+            .any(|sql| sql.contains("slow_rows") && sql.contains(&marker)),
         DETACHED,
         "the client left while its report waited for a connection, and then the statement was sent all the same"
     );

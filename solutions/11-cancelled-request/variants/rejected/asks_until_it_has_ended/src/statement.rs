@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 /// How long the server may take to end a statement before its connection is given up.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// A cancellation that overtakes its statement hits nothing, and is sent again.
-const CANCEL_AGAIN: Duration = Duration::from_millis(250);
+const CANCEL_AGAIN: Duration = Duration::from_millis(500);
 
 /// A connection for one statement.
 pub struct Statement {
@@ -83,13 +83,16 @@ async fn cancel(conn: &mut PgConnection, pid: i32, options: &PgConnectOptions) -
             .bind(pid)
             .execute(&mut other)
             .await?;
+        let mut idle_looks = 0;
         for _ in 0..25 {
             let state: Option<String> = sqlx::query_scalar("SELECT state FROM pg_stat_activity WHERE pid = $1")
                 .bind(pid)
                 .fetch_one(&mut other)
                 .await?;
             tokio::time::sleep(CANCEL_AGAIN / 25).await;
-            if state.as_deref() == Some("idle") {
+            idle_looks += u32::from(state.as_deref() == Some("idle"));
+            // Once may be a coincidence.
+            if idle_looks > 1 {
                 idle(conn).await?;
                 return other.close().await;
             }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// How long the server may take to end a statement before its connection is given up.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// A cancellation that overtakes its statement hits nothing, and is sent again.
-const CANCEL_AGAIN: Duration = Duration::from_millis(250);
+const CANCEL_AGAIN: Duration = Duration::from_millis(500);
 
 /// A connection for one statement.
 pub struct Statement {
