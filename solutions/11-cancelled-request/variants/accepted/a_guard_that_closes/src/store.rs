@@ -17,7 +17,12 @@ pub async fn record(db: impl sqlx::PgExecutor<'_>, report: &str, event: &str) ->
     Ok(())
 }
 
-pub async fn slow_rows(db: &PgPool, admin: &PgPool, jobs: &TaskTracker, order: &Order) -> sqlx::Result<Vec<Line>> {
+pub async fn slow_rows(
+    db: &PgPool,
+    admin: &PgPool,
+    jobs: &TaskTracker,
+    order: &Order,
+) -> sqlx::Result<Vec<Line>> {
     // Operators see by the comment whose statement is running. The id has been validated.
     let sql = format!(
         "SELECT line, units FROM slow_rows($1, $2) /*report:{}*/",
@@ -27,7 +32,10 @@ pub async fn slow_rows(db: &PgPool, admin: &PgPool, jobs: &TaskTracker, order: &
         .persistent(false)
         .bind(order.lines)
         .bind(order.secs);
-    let rows = Statement::prepare(db, admin, jobs).await?.fetch_all(query).await?;
+    let rows = Statement::prepare(db, admin, jobs)
+        .await?
+        .fetch_all(query)
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(Line {
@@ -42,12 +50,14 @@ pub async fn slow_rows(db: &PgPool, admin: &PgPool, jobs: &TaskTracker, order: &
 pub async fn finish(db: &PgPool, report: &str, rows: &[Row]) -> sqlx::Result<()> {
     let (lines, cents): (Vec<i64>, Vec<i64>) = rows.iter().map(|row| (row.line, row.cents)).unzip();
     let mut tx = db.begin().await?;
-    sqlx::query("INSERT INTO results (report, line, cents) SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[])")
-        .bind(report)
-        .bind(lines)
-        .bind(cents)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO results (report, line, cents) SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[])",
+    )
+    .bind(report)
+    .bind(lines)
+    .bind(cents)
+    .execute(&mut *tx)
+    .await?;
     record(&mut *tx, report, "done").await?;
     tx.commit().await
 }

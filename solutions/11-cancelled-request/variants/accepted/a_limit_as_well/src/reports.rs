@@ -98,7 +98,10 @@ async fn run(
         made = generate(&st, &order, adjustments, deadline) => made,
     };
     let made = match made {
-        Ok(rows) => store::finish(&st.db, &order.id, &rows).await.map(|()| rows).map_err(AppError::from),
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
         Err(err) => Err(err),
     };
     let end = match &made {
@@ -117,9 +120,20 @@ async fn run(
     })
 }
 
-async fn generate(st: &AppState, order: &Order, adjustments: HashMap<i64, i64>, deadline: Instant) -> Result<Vec<Row>, AppError> {
+async fn generate(
+    st: &AppState,
+    order: &Order,
+    adjustments: HashMap<i64, i64>,
+    deadline: Instant,
+) -> Result<Vec<Row>, AppError> {
     let unit_cents = prices::lookup(&st.cfg.prices_url, &order.market).await?;
-    let lines = store::slow_rows(&st.db, &st.jobs, deadline - Instant::now() + Duration::from_millis(500), order).await?;
+    let lines = store::slow_rows(
+        &st.db,
+        &st.jobs,
+        deadline - Instant::now() + Duration::from_millis(500),
+        order,
+    )
+    .await?;
     let (id, probe) = (order.id.clone(), st.probe.clone());
     let stop = CancellationToken::new();
     // A closure that has begun cannot be aborted; it has to be told.

@@ -45,7 +45,11 @@ impl Statement {
         })
     }
 
-    pub async fn fetch_all(mut self, left: Duration, query: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<PgRow>> {
+    pub async fn fetch_all(
+        mut self,
+        left: Duration,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> sqlx::Result<Vec<PgRow>> {
         let Some(conn) = &mut self.conn else {
             return Ok(Vec::new());
         };
@@ -63,7 +67,9 @@ async fn limited(
 ) -> sqlx::Result<Vec<PgRow>> {
     let mut tx = conn.begin().await?;
     let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut *tx).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(limit))
+        .execute(&mut *tx)
+        .await?;
     let rows = query.fetch_all(&mut *tx).await?;
     tx.commit().await?;
     Ok(rows)

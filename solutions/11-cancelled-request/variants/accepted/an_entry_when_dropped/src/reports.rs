@@ -131,7 +131,10 @@ impl Drop for Entry {
 /// The last part, in a task of its own.
 async fn finish(st: AppState, order: Order, made: Result<Vec<Row>, AppError>) -> Result<Report, AppError> {
     let made = match made {
-        Ok(rows) => store::finish(&st.db, &order.id, &rows).await.map(|()| rows).map_err(AppError::from),
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
         Err(err) => Err(err),
     };
     if made.is_err() {
@@ -145,7 +148,11 @@ async fn finish(st: AppState, order: Order, made: Result<Vec<Row>, AppError>) ->
     })
 }
 
-async fn generate(st: &AppState, order: &Order, adjustments: HashMap<i64, i64>) -> Result<Vec<Row>, AppError> {
+async fn generate(
+    st: &AppState,
+    order: &Order,
+    adjustments: HashMap<i64, i64>,
+) -> Result<Vec<Row>, AppError> {
     let unit_cents = prices::lookup(&st.cfg.prices_url, &order.market).await?;
     let lines = store::slow_rows(&st.db, &st.jobs, order).await?;
     let mut crunching = St::new(&order.id, lines, unit_cents, st.probe.clone());

@@ -18,12 +18,14 @@ pub async fn record(db: impl sqlx::PgExecutor<'_>, report: &str, event: &str) ->
 pub async fn finish(db: &PgPool, report: &str, rows: &[Row]) -> sqlx::Result<()> {
     let (lines, cents): (Vec<i64>, Vec<i64>) = rows.iter().map(|row| (row.line, row.cents)).unzip();
     let mut tx = db.begin().await?;
-    sqlx::query("INSERT INTO results (report, line, cents) SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[])")
-        .bind(report)
-        .bind(lines)
-        .bind(cents)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO results (report, line, cents) SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[])",
+    )
+    .bind(report)
+    .bind(lines)
+    .bind(cents)
+    .execute(&mut *tx)
+    .await?;
     record(&mut *tx, report, "done").await?;
     tx.commit().await
 }

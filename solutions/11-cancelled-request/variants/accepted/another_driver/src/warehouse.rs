@@ -76,7 +76,10 @@ impl Warehouse {
 
     fn give_back(&self, client: Client) {
         if !client.is_closed() && !self.places.is_closed() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(client);
         }
     }
 }
@@ -97,7 +100,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some((client, place)) = self.client.take() else { return };
+        let Some((client, place)) = self.client.take() else {
+            return;
+        };
         let warehouse = self.warehouse.clone();
         self.warehouse.jobs.spawn(async move {
             let _place = place;

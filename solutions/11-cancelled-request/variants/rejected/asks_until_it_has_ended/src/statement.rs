@@ -85,10 +85,11 @@ async fn cancel(conn: &mut PgConnection, pid: i32, options: &PgConnectOptions) -
             .await?;
         let mut idle_looks = 0;
         for _ in 0..25 {
-            let state: Option<String> = sqlx::query_scalar("SELECT state FROM pg_stat_activity WHERE pid = $1")
-                .bind(pid)
-                .fetch_one(&mut other)
-                .await?;
+            let state: Option<String> =
+                sqlx::query_scalar("SELECT state FROM pg_stat_activity WHERE pid = $1")
+                    .bind(pid)
+                    .fetch_one(&mut other)
+                    .await?;
             tokio::time::sleep(CANCEL_AGAIN / 25).await;
             idle_looks += u32::from(state.as_deref() == Some("idle"));
             // Once may be a coincidence.

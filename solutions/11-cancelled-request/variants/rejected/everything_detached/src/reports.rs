@@ -96,7 +96,10 @@ async fn run(
         made = generate(&st, &order, adjustments) => made,
     };
     let made = match made {
-        Ok(rows) => store::finish(&st.db, &order.id, &rows).await.map(|()| rows).map_err(AppError::from),
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
         Err(err) => Err(err),
     };
     let end = match &made {
@@ -115,7 +118,11 @@ async fn run(
     })
 }
 
-async fn generate(st: &AppState, order: &Order, adjustments: HashMap<i64, i64>) -> Result<Vec<Row>, AppError> {
+async fn generate(
+    st: &AppState,
+    order: &Order,
+    adjustments: HashMap<i64, i64>,
+) -> Result<Vec<Row>, AppError> {
     let unit_cents = prices::lookup(&st.cfg.prices_url, &order.market).await?;
     let lines = store::slow_rows(&st.db, &st.jobs, order).await?;
     let (id, probe) = (order.id.clone(), st.probe.clone());

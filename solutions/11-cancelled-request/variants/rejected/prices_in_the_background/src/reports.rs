@@ -98,7 +98,10 @@ async fn run(
         made = generate(&st, &order, adjustments) => made,
     };
     let made = match made {
-        Ok(rows) => store::finish(&st.db, &order.id, &rows).await.map(|()| rows).map_err(AppError::from),
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
         Err(err) => Err(err),
     };
     let end = match &made {
@@ -117,7 +120,11 @@ async fn run(
     })
 }
 
-async fn generate(st: &AppState, order: &Order, adjustments: HashMap<i64, i64>) -> Result<Vec<Row>, AppError> {
+async fn generate(
+    st: &AppState,
+    order: &Order,
+    adjustments: HashMap<i64, i64>,
+) -> Result<Vec<Row>, AppError> {
     // The price is worth knowing for the next one as well.
     let (cfg, market) = (st.cfg.clone(), order.market.clone());
     let price = tokio::spawn(async move { prices::lookup(&cfg.prices_url, &market).await });

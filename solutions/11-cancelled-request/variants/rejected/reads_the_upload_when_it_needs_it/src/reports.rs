@@ -96,7 +96,10 @@ async fn run(
         made = generate(&st, &order, upload) => made,
     };
     let made = match made {
-        Ok(rows) => store::finish(&st.db, &order.id, &rows).await.map(|()| rows).map_err(AppError::from),
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
         Err(err) => Err(err),
     };
     let end = match &made {
