@@ -67,7 +67,8 @@ async fn limited(
 ) -> sqlx::Result<Vec<PgRow>> {
     let mut tx = conn.begin().await?;
     let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(limit))
+    sqlx::query(sqlx::AssertSqlSafe(limit))
+        .persistent(false)
         .execute(&mut *tx)
         .await?;
     let rows = query.fetch_all(&mut *tx).await?;
@@ -101,7 +102,7 @@ async fn cancel(conn: &mut PgConnection, pid: i32, options: &PgConnectOptions) -
         if let Ok(idle) = timeout(CANCEL_AGAIN, idle(conn)).await {
             idle?;
             // What was begun for the limit.
-            sqlx::raw_sql("ROLLBACK").execute(&mut *conn).await?;
+            sqlx::query("ROLLBACK").execute(&mut *conn).await?;
             return other.close().await;
         }
     }
