@@ -1,6 +1,5 @@
 //! In front of the tap: cancel requests, each a connection of its own, can be held here. Everything else is passed on.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use harness::Failure;
@@ -10,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::loopback::listen;
 
 /// The code that stands in a cancel request after its length, in place of the protocol's version.
 const CANCEL_CODE: [u8; 4] = 80_877_102_u32.to_be_bytes();
@@ -67,15 +68,6 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.accepting.abort();
     }
-}
-
-fn listen(runtime: &Handle) -> std::io::Result<(TcpListener, SocketAddr)> {
-    // A socket's readiness is reported on the runtime that it was made on.
-    let _inside = runtime.enter();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok((TcpListener::from_std(listener)?, address))
 }
 
 async fn accept(listener: TcpListener, port: u16, state: Arc<watch::Sender<State>>) {

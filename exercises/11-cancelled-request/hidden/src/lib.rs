@@ -4,7 +4,7 @@
 //! - [`traffic`]: what clients ask for, and [`visit`]: how they come and how they leave.
 //! - [`door`]: the HTTP server, which knows who is inside; [`prices`]: the price service.
 //! - [`steps`]: sees the calculation, and holds it; [`warehouse`]: what PostgreSQL is busy with, and the records.
-//! - [`front`]: in front of the tap, where cancel requests can be held.
+//! - `loopback`: where these listen. [`front`]: in front of the tap, where cancel requests can be held.
 //! - [`stage`]: an instance with all of these.
 
 #[cfg(feature = "exercise")]
@@ -15,6 +15,7 @@ pub use cancelled_request_solution as reference;
 
 pub mod door;
 pub mod front;
+mod loopback;
 pub mod prices;
 pub mod stage;
 pub mod steps;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::loopback::listen;
 use crate::traffic::UNIT_CENTS;
 
 /// What is known of one market's requests.
@@ -88,15 +89,6 @@ impl Drop for Prices {
 
 fn note(desk: &Desk, market: &str, change: impl FnOnce(&mut Asked)) {
     desk.send_modify(|desk| change(desk.entry(market.to_owned()).or_default()));
-}
-
-fn listen(runtime: &Handle) -> std::io::Result<(TcpListener, SocketAddr)> {
-    // A socket's readiness is reported on the runtime that it was made on.
-    let _inside = runtime.enter();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok((TcpListener::from_std(listener)?, address))
 }
 
 async fn accept(desk: Desk, listener: TcpListener) {
