@@ -40,6 +40,15 @@ pub struct Stage {
     pub door: Door,
 }
 
+/// How many of so many statements, over that time, were not in the background.
+pub fn beside_background(statements: usize, background_per_s: f64, lasted: Duration) -> f64 {
+    if background_per_s == 0.0 {
+        return statements as f64;
+    }
+    let background = (background_per_s * lasted.as_secs_f64()).ceil() + 1.0;
+    (statements as f64 - background).max(0.0)
+}
+
 /// The check's database, with the subject's schema and the provided warehouse.
 pub async fn database(cx: &Check) -> Result<Arc<Postgres>, Failure> {
     let pg = cx.postgres().await?;
@@ -193,6 +202,15 @@ impl Stage {
                 (heard, since, turns) = (counts, Instant::now(), 0);
             }
         }
+    }
+
+    /// Statements per second while nobody asks for anything: what a service does beside its requests must not count as theirs.
+    pub async fn background(&self) -> f64 {
+        const WINDOW: Duration = Duration::from_millis(1_500);
+        self.quiet().await;
+        let sent = self.tap.statements().len();
+        tokio::time::sleep(WINDOW).await;
+        self.statements_after(sent).len() as f64 / WINDOW.as_secs_f64()
     }
 
     /// The statements that read or change data, after the first `n` of any kind, in a line each.

@@ -56,7 +56,7 @@ impl Warehouse {
 
     async fn busy_where(&self, condition: &str) -> Result<Vec<String>, Failure> {
         let sql = format!(
-            "SELECT pid, state, left(query, 100) AS query, round(extract(epoch FROM now() - query_start), 1) AS secs
+            "SELECT pid, state, left(query, 160) AS query, round(extract(epoch FROM now() - query_start), 1) AS secs
                FROM pg_stat_activity
               WHERE usename = '{}' AND backend_type = 'client backend' AND state <> 'idle' AND {condition}",
             self.role

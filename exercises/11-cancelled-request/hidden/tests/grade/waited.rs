@@ -1,10 +1,10 @@
 //! Clients who stay.
 
-use cancelled_request_hidden::stage::{FOREVER_S, SOON, Stage};
+use cancelled_request_hidden::stage::{FOREVER_S, SOON, Stage, beside_background};
 use cancelled_request_hidden::traffic::Wanted;
 use cancelled_request_hidden::visit::{Answer, LEAVES, Leave};
 use harness::{Check, OrObserved, Outcome, ensure};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const POOL: u32 = 4;
 const REPORTS: usize = 3;
@@ -20,17 +20,19 @@ pub async fn finished(cx: &Check) -> Outcome {
 
 /// What a report costs that nobody gives up.
 async fn undisturbed(cx: &Check, stage: &Stage) -> Outcome {
+    let background = stage.background().await;
     let mut runs = Vec::new();
     let mut connections = 0;
     for n in 0..=REPORTS {
         let wanted = Wanted::new(format!("waited-for-{n}"), 5);
-        let (sent, before) = (stage.tap.statements().len(), stage.tap.counts());
+        let (sent, before, begun) = (stage.tap.statements().len(), stage.tap.counts(), Instant::now());
         let answer = stage.make(&wanted, SOON).await?;
         right(stage, &wanted, &answer).await?;
         stage.quiet().await;
         // The first of all may find something to prepare.
         if n > 0 {
-            runs.push(stage.statements_after(sent));
+            let told = stage.statements_after(sent);
+            runs.push((beside_background(told.len(), background, begun.elapsed()), told));
             connections += stage.tap.counts().since(&before).attempts;
         }
     }
@@ -43,13 +45,13 @@ async fn undisturbed(cx: &Check, stage: &Stage) -> Outcome {
         quick.status,
         quick.body
     );
-    runs.sort_by_key(Vec::len);
-    let median = runs.swap_remove(REPORTS / 2);
-    cx.measure("statements_per_report", median.len() as f64);
+    runs.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (statements, told) = runs.swap_remove(REPORTS / 2);
+    cx.measure("statements_per_report", statements);
     cx.explain(
         "statements_per_report",
         "What makes a report easy to give up has to cost next to nothing while nobody does.",
-        median,
+        told,
     );
     cx.measure("connections_per_report", connections as f64 / REPORTS as f64);
     cx.explain(
