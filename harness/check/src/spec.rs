@@ -26,7 +26,7 @@ impl Default for Spec {
 }
 
 impl Spec {
-    pub fn multi_thread(workers: usize) -> Spec {
+    pub const fn multi_thread(workers: usize) -> Spec {
         Spec {
             flavour: Flavour::MultiThread { workers },
             deadline: Duration::from_secs(30),

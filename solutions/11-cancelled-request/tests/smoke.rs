@@ -1,0 +1,5 @@
+//! The exercise's own tests, on the reference.
+
+extern crate cancelled_request_solution as cancelled_request;
+
+include!("../../../exercises/11-cancelled-request/tests/smoke.rs");

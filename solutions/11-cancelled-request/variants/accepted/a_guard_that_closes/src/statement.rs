@@ -1,0 +1,90 @@
+//! A statement that ends when nobody waits for it any more.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// How long the server may take to end a statement before its connection is given up.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cancellation that overtakes its statement hits nothing, and is sent again.
+const CANCEL_AGAIN: Duration = Duration::from_millis(500);
+
+/// A connection for one statement.
+pub struct Statement {
+    /// Taken when the statement has been answered. Whoever drops this earlier leaves a statement behind, and then the
+    /// connection must not return to the pool before the server is done with it: a cancellation names a server process,
+    /// and would hit whatever that process does next.
+    conn: Option<PoolConnection<Postgres>>,
+    pid: i32,
+    /// A connection beside the pool, for cancellations.
+    admin: PgPool,
+    /// Shutdown waits for these.
+    jobs: TaskTracker,
+    runtime: Handle,
+}
+
+impl Statement {
+    pub async fn prepare(db: &PgPool, admin: &PgPool, jobs: &TaskTracker) -> sqlx::Result<Statement> {
+        let mut conn = db.acquire().await?;
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut *conn)
+            .await?;
+        Ok(Statement {
+            conn: Some(conn),
+            pid,
+            admin: admin.clone(),
+            jobs: jobs.clone(),
+            runtime: Handle::current(),
+        })
+    }
+
+    pub async fn fetch_all(mut self, query: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<PgRow>> {
+        let Some(conn) = &mut self.conn else {
+            return Ok(Vec::new());
+        };
+        let rows = query.fetch_all(&mut **conn).await;
+        self.conn = None;
+        rows
+    }
+}
+
+impl Drop for Statement {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            let ending = end(conn, self.pid, self.admin.clone());
+            self.jobs.spawn_on(ending, &self.runtime);
+        }
+    }
+}
+
+async fn end(mut conn: PoolConnection<Postgres>, pid: i32, admin: PgPool) {
+    let _ = timeout(END_TIMEOUT, cancel(&mut conn, pid, &admin)).await;
+    conn.close_on_drop();
+}
+
+async fn cancel(conn: &mut PgConnection, pid: i32, admin: &PgPool) -> sqlx::Result<()> {
+    loop {
+        sqlx::query("SELECT pg_cancel_backend($1)")
+            .bind(pid)
+            .execute(admin)
+            .await?;
+        if let Ok(idle) = timeout(CANCEL_AGAIN, idle(conn)).await {
+            idle?;
+            return Ok(());
+        }
+    }
+}
+
+/// The first answer may be the statement's: that it was cancelled. The second can only be the ping's.
+async fn idle(conn: &mut PgConnection) -> sqlx::Result<()> {
+    match conn.ping().await {
+        Err(sqlx::Error::Database(_)) => conn.ping().await,
+        answer => answer,
+    }
+}

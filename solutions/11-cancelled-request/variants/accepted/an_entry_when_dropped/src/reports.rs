@@ -1,0 +1,191 @@
+//! `POST /reports`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::app::AppState;
+use crate::engine::crunch::{self, Row, St};
+use crate::engine::prices;
+use crate::error::AppError;
+use crate::store;
+
+const UPLOAD_LEN_MAX: usize = 1024 * 1024;
+const LINES_MAX: i64 = 100_000;
+const SECS_MAX: f64 = 600.0;
+/// For those who name no deadline.
+const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// Which report is wanted: the query of the request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Order {
+    /// Chosen by the client; no two reports have the same.
+    pub id: String,
+    pub market: String,
+    pub lines: i64,
+    /// About how long the warehouse will take for them.
+    pub secs: f64,
+}
+
+/// A correction by hand: the body of the request is a list of them.
+#[derive(Clone, Debug, Deserialize)]
+struct Adjustment {
+    line: i64,
+    cents: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    id: String,
+    lines: usize,
+    total_cents: i64,
+}
+
+impl Order {
+    fn validate(&self) -> Result<(), AppError> {
+        let name = |text: &str| {
+            let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            plain && (1..=60).contains(&text.len())
+        };
+        if !name(&self.id) || !name(&self.market) {
+            return Err(AppError::Invalid("id and market: letters, digits, -".to_owned()));
+        }
+        if !(1..=LINES_MAX).contains(&self.lines) || !(0.0..=SECS_MAX).contains(&self.secs) {
+            return Err(AppError::Invalid("lines or secs: too few or too many".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+pub async fn create(
+    State(st): State<AppState>,
+    Query(order): Query<Order>,
+    headers: HeaderMap,
+    upload: Body,
+) -> Result<Json<Report>, AppError> {
+    order.validate()?;
+    let deadline = Instant::now() + deadline(&headers)?;
+    // First, and all of it: while there is something to read on a connection, nobody sees that its client has left.
+    let adjustments = adjustments(upload).await?;
+    let stop = st.stopping.child_token();
+    let entry = Entry::begin(&st, &order.id);
+    let started = store::record(&st.db, &order.id, "started").await;
+    started.inspect_err(|_| entry.forget())?;
+    let made = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(AppError::Cancelled),
+        () = sleep_until(deadline) => return Err(AppError::Late),
+        made = generate(&st, &order, adjustments) => made,
+    };
+    entry.forget();
+    // From here on it is finished, whoever is there.
+    let jobs = st.jobs.clone();
+    jobs.spawn(finish(st, order, made)).await?.map(Json)
+}
+
+/// Writes down that the report was given up, unless it is told to forget it.
+struct Entry {
+    st: AppState,
+    report: String,
+    forgotten: AtomicBool,
+    /// As long as it lives, shutdown waits.
+    _job: TaskTrackerToken,
+}
+
+impl Entry {
+    fn begin(st: &AppState, report: &str) -> Entry {
+        Entry {
+            st: st.clone(),
+            report: report.to_owned(),
+            forgotten: AtomicBool::new(false),
+            _job: st.jobs.token(),
+        }
+    }
+
+    fn forget(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.forgotten.load(Ordering::Relaxed) {
+            return;
+        }
+        let (st, report) = (self.st.clone(), std::mem::take(&mut self.report));
+        let jobs = st.jobs.clone();
+        jobs.spawn(async move {
+            let _ = store::record(&st.db, &report, "cancelled").await;
+        });
+    }
+}
+
+/// The last part, in a task of its own.
+async fn finish(st: AppState, order: Order, made: Result<Vec<Row>, AppError>) -> Result<Report, AppError> {
+    let made = match made {
+        Ok(rows) => store::finish(&st.db, &order.id, &rows)
+            .await
+            .map(|()| rows)
+            .map_err(AppError::from),
+        Err(err) => Err(err),
+    };
+    if made.is_err() {
+        store::record(&st.db, &order.id, "failed").await?;
+    }
+    let rows = made?;
+    Ok(Report {
+        id: order.id,
+        lines: rows.len(),
+        total_cents: rows.iter().map(|row| row.cents).sum(),
+    })
+}
+
+async fn generate(
+    st: &AppState,
+    order: &Order,
+    adjustments: HashMap<i64, i64>,
+) -> Result<Vec<Row>, AppError> {
+    let unit_cents = prices::lookup(&st.cfg.prices_url, &order.market).await?;
+    let lines = store::slow_rows(&st.db, &st.jobs, order).await?;
+    let mut crunching = St::new(&order.id, lines, unit_cents, st.probe.clone());
+    while crunch::step(&mut crunching, &st.probe) {
+        // A millisecond at a time, and others in between.
+        tokio::task::yield_now().await;
+    }
+    let mut rows = crunching.rows();
+    for row in &mut rows {
+        row.cents += adjustments.get(&row.line).copied().unwrap_or(0);
+    }
+    Ok(rows)
+}
+
+async fn adjustments(upload: Body) -> Result<HashMap<i64, i64>, AppError> {
+    let invalid = |err: String| AppError::Invalid(format!("the adjustments: {err}"));
+    let upload = axum::body::to_bytes(upload, UPLOAD_LEN_MAX).await;
+    let upload = upload.map_err(|err| invalid(err.to_string()))?;
+    let list: Vec<Adjustment> = serde_json::from_slice(&upload).map_err(|err| invalid(err.to_string()))?;
+    let mut by_line = HashMap::new();
+    for Adjustment { line, cents } in list {
+        *by_line.entry(line).or_default() += cents;
+    }
+    Ok(by_line)
+}
+
+/// How long the client waits, by its header `X-Deadline-Ms`.
+fn deadline(headers: &HeaderMap) -> Result<Duration, AppError> {
+    let Some(header) = headers.get("x-deadline-ms") else {
+        return Ok(DEADLINE);
+    };
+    let millis = header.to_str().ok().and_then(|text| text.parse().ok());
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| AppError::Invalid("X-Deadline-Ms: a number of milliseconds".to_owned()))
+}
