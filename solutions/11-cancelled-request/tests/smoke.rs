@@ -2,4 +2,5 @@
 
 extern crate cancelled_request_solution as cancelled_request;
 
-include!("../../../exercises/11-cancelled-request/tests/smoke.rs");
+#[path = "../../../exercises/11-cancelled-request/tests/smoke.rs"]
+mod smoke;

@@ -7,7 +7,7 @@
 //! - [`outside`]: the clock, and the carrier.
 //! - [`fleet`]: replicas as processes.
 
-#![expect(
+#![allow(
     clippy::unneeded_struct_pattern,
     reason = "a fix may give the variants of `OrderError` fields, or take them away"
 )]
