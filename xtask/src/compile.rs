@@ -95,7 +95,11 @@ pub async fn build_flavour(
     let mut clean = cargo(root, target);
     clean.args(["clean", "--quiet", "--profile", "grade"]);
     for slug in slugs {
-        clean.args(["--package", slug, "--package", &format!("{slug}-hidden")]);
+        let graded = match side {
+            Side::Exercise => (*slug).to_owned(),
+            Side::Reference => format!("{slug}-solution"),
+        };
+        clean.args(["--package", &graded, "--package", &format!("{slug}-hidden")]);
     }
     clean.output().await.ok();
     build_once(flavour, root, target, slugs, side, say).await

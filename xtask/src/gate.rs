@@ -102,7 +102,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Ticks since the machine started: idle ones, and all.
+/// Ticks since the machine started: those that a check could have had, and all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Ticks {
     idle: u64,
@@ -122,8 +122,8 @@ fn ticks(stat: &str) -> Option<Ticks> {
         .take(8)
         .map_while(|field| field.parse().ok())
         .collect();
-    // Waiting for a disk is time to spare.
-    let idle = fields.get(3)? + fields.get(4).copied().unwrap_or(0);
+    // Waiting for a disk is time to spare, and whoever asked for a lower priority makes way.
+    let idle = fields.get(1)? + fields.get(3)? + fields.get(4).copied().unwrap_or(0);
     Some(Ticks {
         idle,
         all: fields.iter().sum(),
@@ -212,7 +212,7 @@ mod tests {
     fn the_systems_line_is_read() {
         let stat = "cpu  10 20 30 400 50 6 7 8 900 900\ncpu0 1 2\n";
         let before = ticks(stat).unwrap();
-        assert_eq!(before, Ticks { idle: 450, all: 531 });
+        assert_eq!(before, Ticks { idle: 470, all: 531 });
         let after = Ticks {
             idle: before.idle + 30,
             all: before.all + 100,

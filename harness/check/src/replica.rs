@@ -24,7 +24,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::{Child, Command, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::sys::{prctl, signal};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -86,9 +88,14 @@ impl Replica {
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// Stops the process where it stands, as a long pause of its machine would.
+    /// Stops the process where it stands, as a long pause of its machine would. It stands when this returns.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // The signal is only on its way. Without reaping: a process that has ended is left to `kill`.
+        let stood = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        if let Some(pid) = self.pid() {
+            while waitid(Id::Pid(pid), stood) == Err(Errno::EINTR) {}
+        }
     }
 
     pub fn resume(&self) {
@@ -102,9 +109,13 @@ impl Replica {
     }
 
     fn signal(&self, signal: signal::Signal) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            kill(Pid::from_raw(pid), signal).ok();
+        if let Some(pid) = self.pid() {
+            kill(pid, signal).ok();
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().map(Pid::from_raw)
     }
 }
 

@@ -15,6 +15,13 @@ pub async fn within<T>(
     what: &str,
     future: impl Future<Output = T>,
 ) -> Result<T, Failure> {
+    patiently(deadline, future)
+        .await
+        .map_err(|limit| Failure::new(format!("{what} did not happen within {limit:?}")))
+}
+
+/// The future's output, or how long was waited for it.
+pub(crate) async fn patiently<T>(deadline: Duration, future: impl Future<Output = T>) -> Result<T, Duration> {
     let (begun, patience) = (tokio::time::Instant::now(), Patience::new(deadline));
     let mut future = pin!(future);
     let mut limit = deadline;
@@ -24,7 +31,7 @@ pub async fn within<T>(
         }
         let extended = patience.limit();
         if extended <= limit {
-            return Err(Failure::new(format!("{what} did not happen within {limit:?}")));
+            return Err(limit);
         }
         limit = extended;
     }

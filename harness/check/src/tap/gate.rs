@@ -1,6 +1,7 @@
 //! A queue of messages that wait until they are let go, in order of arrival.
 
 use crate::Failure;
+use crate::wait::patiently;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -89,9 +90,9 @@ impl Gated {
                 changed.await;
             }
         };
-        tokio::time::timeout(deadline, reached)
+        patiently(deadline, reached)
             .await
-            .map_err(|_| Failure::new(format!("{} of {n} {what} within {deadline:?}", count(self))))
+            .map_err(|limit| Failure::new(format!("{} of {n} {what} within {limit:?}", count(self))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
