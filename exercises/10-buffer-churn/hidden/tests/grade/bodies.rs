@@ -97,7 +97,7 @@ fn read_anew(render: &Render) -> Result<Option<String>, Failure> {
             Ok(())
         });
         said.map_err(|error| Failure::new(format!("a document was answered with an error: {error}")))?;
-        let asked = reads.load(SeqCst) - 9;
+        let asked = reads.load(SeqCst) - 10;
         ensure!(
             asked == n - 9,
             "A live value is looked up once for each body, when it is rendered.",
