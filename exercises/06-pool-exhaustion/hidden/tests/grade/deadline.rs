@@ -36,20 +36,22 @@ impl Blocked {
         let active = format!(
             "SELECT count(*), coalesce(max(query), '') FROM pg_stat_activity WHERE usename = '{role}' AND state = 'active'"
         );
-        let begun = std::time::Instant::now();
-        loop {
-            let (running, query) = self.row(&active).await?;
-            if running == 0 {
-                return Ok(());
+        let mut last = (0, String::new());
+        let ended = eventually(deadline, "", async || match self.row(&active).await {
+            Ok(row) => {
+                last = row;
+                (last.0 == 0).then_some(Ok(()))
             }
-            if begun.elapsed() > deadline {
-                return Err(Failure::new(format!(
-                    "{running} statements are still running {deadline:?} after their callers were told that they had failed"
-                ))
-                .because(STILL_RUNNING)
-                .evidence(format!("one of them: {query}")));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(failure) => Some(Err(failure)),
+        });
+        match ended.await {
+            Ok(ended) => ended,
+            Err(_) => Err(Failure::new(format!(
+                "{} statements are still running {deadline:?} after their callers were told that they had failed",
+                last.0
+            ))
+            .because(STILL_RUNNING)
+            .evidence(format!("one of them: {}", last.1))),
         }
     }
 
