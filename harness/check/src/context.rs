@@ -26,6 +26,8 @@ pub struct Check {
     notes: Arc<Mutex<Vec<String>>>,
     postgres: Arc<Mutex<Vec<Arc<Postgres>>>>,
     redis: Mutex<Vec<Arc<Redis>>>,
+    /// Where the check's PgBouncers listen.
+    bouncers: Mutex<Vec<(String, u16)>>,
     /// Databases asked for, by an earlier runtime included; several may be in the making at once.
     databases: AtomicUsize,
     pub(crate) watchdog: Arc<Watchdog>,
@@ -41,6 +43,7 @@ impl Check {
             notes: Arc::default(),
             postgres: Arc::default(),
             redis: Mutex::default(),
+            bouncers: Mutex::default(),
             databases: AtomicUsize::new(0),
             watchdog: Arc::new(Watchdog::new()),
         }
@@ -249,9 +252,30 @@ impl Check {
             config: ini.to_owned(),
         };
         match self.server(wanted).await? {
-            Answer::PgBouncer(job) => Ok(job),
+            Answer::PgBouncer(job) => {
+                let mut bouncers = self.bouncers.lock().unwrap_or_else(PoisonError::into_inner);
+                bouncers.push((job.host.clone(), job.port));
+                Ok(job)
+            }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What came of a PgBouncer that has died is not the subject's failure. Asked here and not by the parent: with the check
+    /// its tap goes, and a PgBouncer may not survive what it stood before.
+    pub(crate) async fn doubt(&self, failure: Failure) -> Failure {
+        let bouncers = self
+            .bouncers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for (host, port) in bouncers {
+            if let Err(error) = tokio::net::TcpStream::connect((host.as_str(), port)).await {
+                let died = format!("PgBouncer at {host}:{port} does not answer any more: {error}");
+                return Failure::environment(died).evidence(format!("what was seen before: {failure}"));
+            }
+        }
+        failure
     }
 
     /// An etcd node of this check's own: empty, gone with the check. Each call has another one.
