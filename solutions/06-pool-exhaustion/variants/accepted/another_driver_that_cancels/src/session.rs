@@ -88,8 +88,8 @@ impl Session {
         self.cancel_token()
     }
 
-    /// Where statements have to be transactions with a limit of their own: PgBouncer forgets a cancellation whose sender does
-    /// not wait for it, and this driver does not.
+    /// Where statements have to be transactions with a limit of their own: a cancellation whose sender does not wait for
+    /// it is lost in PgBouncer 1.18 and may end it, and this driver does not wait.
     pub fn limit(&self) -> Option<Duration> {
         self.limit
     }
