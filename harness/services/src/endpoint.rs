@@ -132,9 +132,14 @@ impl Endpoint {
     /// # Errors
     /// What kept the answer away, as a fragment.
     pub async fn probe(&self) -> Result<String, String> {
-        match tokio::time::timeout(Duration::from_secs(2), self.ask()).await {
+        self.probe_within(Duration::from_secs(2)).await
+    }
+
+    /// The same, with more patience.
+    pub(crate) async fn probe_within(&self, wait: Duration) -> Result<String, String> {
+        match tokio::time::timeout(wait, self.ask()).await {
             Ok(answer) => answer,
-            Err(_) => Err("no answer within 2 s".to_owned()),
+            Err(_) => Err(format!("no answer within {} s", wait.as_secs())),
         }
     }
 

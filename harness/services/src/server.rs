@@ -236,6 +236,9 @@ fn advice(kind: Kind, options: &Options) -> String {
     }
 }
 
+/// A server on a starved machine may take this long to answer, and is not dead.
+const SLOW: Duration = Duration::from_secs(20);
+
 impl Server {
     fn new(how: How, endpoint: Endpoint, version: String, body: Body) -> Server {
         let version = version.split(' ').next().unwrap_or_default().to_owned();
@@ -276,7 +279,7 @@ impl Server {
     /// [`Error::Gone`] with what came instead of an answer.
     pub async fn check_alive(&self) -> Result<(), Error> {
         let endpoint = self.endpoint.clone();
-        let answer = background::run(async move { endpoint.probe().await }).await;
+        let answer = background::run(async move { endpoint.probe_within(SLOW).await }).await;
         answer.map(drop).map_err(|reason| Error::Gone {
             kind: self.kind,
             address: self.endpoint.address(),
