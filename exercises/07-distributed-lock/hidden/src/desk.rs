@@ -3,7 +3,7 @@
 //! One connection for each word: a line of JSON, and a line that answers it when the check lets it. Whoever dies is not
 //! heard of again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub enum Word {
     Publish { who: Who, body: String },
     /// A call of `run_once` is over.
     Ended { call: u64, told: Told },
+    /// A timer of that replica was late by so much: it had no processor.
+    Late { replica: String, by_ms: u64 },
 }
 
 /// Which run of which job.
@@ -102,6 +104,9 @@ pub struct Book {
     /// Reports that wait before the archive, or whose receipt waits.
     pub waiting: Vec<Who>,
     pub ended: BTreeMap<u64, Told>,
+    /// The longest that anybody had to wait for a processor, but those who were stopped.
+    pub late: Duration,
+    stopped: BTreeSet<String>,
 }
 
 impl Book {
@@ -148,6 +153,10 @@ impl Book {
             Word::Ended { call, told } => {
                 self.ended.insert(*call, told.clone());
             }
+            Word::Late { replica, by_ms } if !self.stopped.contains(replica) => {
+                self.late = self.late.max(Duration::from_millis(*by_ms));
+            }
+            Word::Late { .. } => {}
         }
     }
 
@@ -230,6 +239,16 @@ impl Desk {
         });
     }
 
+    /// That replica's timers say nothing any more.
+    pub fn stopped(&self, replica: &str) {
+        self.shared.change(|book| book.stopped.insert(replica.to_owned()));
+    }
+
+    /// Notes how long something waited that should not have.
+    pub fn late(&self, by: Duration) {
+        self.shared.change(|book| book.late = book.late.max(by));
+    }
+
     /// What was told until now.
     pub fn book(&self) -> Book {
         self.shared.lock().clone()
@@ -303,7 +322,7 @@ impl Shared {
                 self.change(|book| book.waiting.retain(|waiting| waiting != who));
                 answer
             }
-            Word::Lost(_) | Word::Dropped(_) | Word::Ended { .. } => Answer::Heard,
+            Word::Lost(_) | Word::Dropped(_) | Word::Ended { .. } | Word::Late { .. } => Answer::Heard,
         }
     }
 }

@@ -23,8 +23,6 @@ pub enum Question {
     Begin { call: u64, day: String },
     /// Drops the future of a call.
     Abort { call: u64 },
-    /// The longest time, in milliseconds, by which a timer of this process was late since it was last asked.
-    Lateness,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -168,11 +166,10 @@ pub fn told(outcome: Result<Outcome, LockError>) -> Told {
 pub fn serve() {
     let booted: OnceLock<(Arc<Reporter>, Arc<AtDesk>)> = OnceLock::new();
     let calls: Mutex<BTreeMap<u64, AbortHandle>> = Mutex::default();
-    let late: Arc<Mutex<Duration>> = Arc::default();
     replica::serve(async |question: Question| -> u64 {
         match question {
             Question::Boot(boot) => {
-                tokio::spawn(watch_timers(late.clone()));
+                tokio::spawn(watch_timers(boot.desk.clone(), boot.name.clone()));
                 booted.set(reporter(&boot)).ok();
             }
             Question::Begin { call, day } => {
@@ -193,10 +190,6 @@ pub fn serve() {
                 if let Some(handle) = handle {
                     handle.abort();
                 }
-            }
-            Question::Lateness => {
-                let late = std::mem::take(&mut *late.lock().unwrap_or_else(PoisonError::into_inner));
-                return u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             }
         }
         0
@@ -219,13 +212,17 @@ fn begin(reporter: Arc<Reporter>, at_desk: Arc<AtDesk>, call: u64, day: NaiveDat
 }
 
 /// How late timers are tells whether this process had a processor.
-async fn watch_timers(late: Arc<Mutex<Duration>>) {
+pub async fn watch_timers(desk: String, replica: String) {
     const EVERY: Duration = Duration::from_millis(50);
+    const WORTH_A_WORD: Duration = Duration::from_millis(200);
     loop {
         let begun = tokio::time::Instant::now();
         tokio::time::sleep(EVERY).await;
         let by = begun.elapsed().saturating_sub(EVERY);
-        let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
-        *late = by.max(*late);
+        if by >= WORTH_A_WORD {
+            let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            let replica = replica.clone();
+            desk::say(&desk, &Word::Late { replica, by_ms }).await.ok();
+        }
     }
 }

@@ -27,7 +27,7 @@ pub fn day(n: u32) -> NaiveDate {
 
 /// The servers and the desk of one check.
 pub struct Stage {
-    way: Way,
+    pub way: Way,
     pub ttl: Duration,
     pub renew_every: Duration,
     pub desk: Desk,
@@ -73,6 +73,12 @@ impl Stage {
             etcd,
             calls: AtomicU64::new(0),
         })
+    }
+
+    /// Whether a replica, or this process with its taps, had to wait for a processor so long that a renewal may have been
+    /// too late. Renewals come every fourth part of `ttl`, or more often.
+    pub fn was_starved(&self) -> bool {
+        self.desk.book().late >= self.ttl / 2
     }
 
     /// As long as a dead replica may keep a day, and generously more.
@@ -291,9 +297,9 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// How late this process' timers were since this was last asked.
-    pub async fn lateness(&mut self) -> Result<Duration, Failure> {
-        let late: u64 = self.replica.ask(&Question::Lateness).await?;
-        Ok(Duration::from_millis(late))
+    /// Stops the process where it stands.
+    pub fn pause(&self) {
+        self.stage.desk.stopped(&self.name);
+        self.replica.pause();
     }
 }

@@ -1,15 +1,13 @@
 //! Replicas that are killed: while the job runs, before the report reaches the archive, and after.
 
 use distributed_lock_hidden::desk::{Plan, Told};
-use distributed_lock_hidden::fleet::Way;
 use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
 use harness::{Check, Outcome, ensure};
 
 const STUCK: &str = "Nobody is left to give the day back: it has to become free by itself, when its holder has not been heard of \
                      for `ttl`.";
 
-pub async fn killed(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn killed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut working, mut before, mut after, mut last]: [Member<'_>; 4] = stage.members(cx, test).await?;
     cx.stage("three replicas are killed, each elsewhere in its run");
     working.hold(day(0)).await?;
@@ -56,7 +54,7 @@ pub async fn killed(cx: &Check, test: &str, way: Way) -> Outcome {
             "the day was taken over and done, and the next run was told {again:?}"
         );
     }
-    fences_rise(&stage, 3)
+    fences_rise(stage, 3)
 }
 
 /// Of each day, the runs' fences in order of their beginning.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use distributed_lock_hidden::desk::Told;
-use distributed_lock_hidden::fleet::{AtDesk, Way, reporter, told};
+use distributed_lock_hidden::fleet::{AtDesk, reporter, told};
 use distributed_lock_hidden::stage::{Stage, Taps, day};
 use distributed_lock_hidden::subject::{NaiveDate, Reporter};
 use harness::postgres::Gate;
@@ -23,16 +23,16 @@ const AGAIN: Duration = Duration::from_millis(50);
 const STUCK: &str = "Write down what the servers know after each single question: a holder without a time, or a time without a \
                      holder, stays for ever when nobody comes to put the next question.";
 
-pub async fn cut(cx: &Check, _test: &str, way: Way) -> Outcome {
-    sweep(cx, way, false).await
+pub async fn cut(cx: &Check, stage: &Arc<Stage>, _test: &str) -> Outcome {
+    sweep(cx, stage, false).await
 }
 
-pub async fn crash(cx: &Check, _test: &str, way: Way) -> Outcome {
-    sweep(cx, way, true).await
+pub async fn crash(cx: &Check, stage: &Arc<Stage>, _test: &str) -> Outcome {
+    sweep(cx, stage, true).await
 }
 
-async fn sweep(cx: &Check, way: Way, crash: bool) -> Outcome {
-    let world = World::new(cx, way).await?;
+async fn sweep(cx: &Check, stage: &Arc<Stage>, crash: bool) -> Outcome {
+    let world = World::new(stage.clone()).await?;
     let how = Sweep {
         side_by_side: SIDE_BY_SIDE,
         act_deadline: ACT,
@@ -47,15 +47,14 @@ async fn sweep(cx: &Check, way: Way, crash: bool) -> Outcome {
 }
 
 struct World {
-    stage: Stage,
+    stage: Arc<Stage>,
     days: AtomicU32,
     survivor: (Arc<Reporter>, Arc<AtDesk>),
     _taps: Taps,
 }
 
 impl World {
-    async fn new(cx: &Check, way: Way) -> Result<Arc<World>, Failure> {
-        let stage = Stage::set(cx, way).await?;
+    async fn new(stage: Arc<Stage>) -> Result<Arc<World>, Failure> {
         let taps = stage.taps().await?;
         let survivor = reporter(&stage.boot("survivor", &taps));
         Ok(Arc::new(World {

@@ -1,59 +1,24 @@
 //! A job that takes longer than `ttl`, with servers that answer, and with servers that do not.
 
-use std::time::Duration;
-
 use distributed_lock_hidden::desk::{Plan, Told};
-use distributed_lock_hidden::fleet::Way;
 use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
-use harness::{Check, Failure, Outcome, ensure};
-
-/// How often a long job is tried where the machine did not let its replica run.
-const TRIES: u32 = 3;
+use harness::{Check, Outcome, ensure};
 
 const LONG: &str = "`ttl` is how long a replica of which nothing is heard keeps its day, and not how long a job may take: while the \
                     job runs, its replica has to be heard of every `renew_every`.";
 
-pub async fn long(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn long(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let mut members: [Member<'_>; 3] = stage.members(cx, test).await?;
-    for n in 0..TRIES {
-        cx.stage(format!("a job of three `ttl`, try {}", n + 1));
-        let late = Late::default();
-        let outcome = one_long(&stage, &mut members, n, &late).await;
-        let Err(failure) = outcome else { return Ok(()) };
-        let late = members[0].lateness().await?.max(late.0.get());
-        // Renewals come every fourth part of `ttl`, or more often.
-        if late < stage.ttl / 2 || !failure.is_fail() {
-            return Err(failure);
-        }
-        cx.note(format!("timers were late by {late:?}"));
-    }
-    Err(Failure::inconclusive(
-        "the machine was too busy for a replica to renew in time",
-    ))
-}
-
-/// How late the check's own timers were; its taps live in the same process.
-#[derive(Default)]
-struct Late(std::cell::Cell<Duration>);
-
-impl Late {
-    async fn pause(&self, pause: Duration) {
-        let begun = tokio::time::Instant::now();
-        tokio::time::sleep(pause).await;
-        self.0
-            .set(self.0.get().max(begun.elapsed().saturating_sub(pause)));
-    }
-}
-
-async fn one_long(stage: &Stage, members: &mut [Member<'_>; 3], n: u32, late: &Late) -> Outcome {
-    let [holder, others @ ..] = members;
-    holder.lateness().await?;
-    let call = holder.hold(day(n)).await?;
+    let [holder, others @ ..] = &mut members;
+    cx.stage("a job of three `ttl`");
+    let call = holder.hold(day(0)).await?;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < 3 * stage.ttl {
         for other in others.iter_mut() {
-            let told = other.run_once(day(n)).await?;
+            let asked = tokio::time::Instant::now();
+            let told = other.run_once(day(0)).await?;
+            // The server that answers this one answers renewals.
+            stage.desk.late(asked.elapsed());
             ensure!(
                 matches!(told, Told::HeldBy(_)),
                 LONG,
@@ -62,21 +27,21 @@ async fn one_long(stage: &Stage, members: &mut [Member<'_>; 3], n: u32, late: &L
                 stage.ttl
             );
         }
-        late.pause(stage.renew_every / 2).await;
+        tokio::time::sleep(stage.renew_every / 2).await;
     }
     let lost = stage
         .desk
         .book()
-        .run(&holder.name, day(n))
+        .run(&holder.name, day(0))
         .is_some_and(|run| run.lost || run.dropped);
     ensure!(
         !lost,
         LONG,
         "the servers answered all the time, and the job was told that its day is lost"
     );
-    stage.desk.plan(&holder.name, day(n), Plan::Report);
+    stage.desk.plan(&holder.name, day(0), Plan::Report);
     let told = stage.desk.ended(call, SOON).await?;
-    let taken = stage.desk.book().taken_of(day(n)).len();
+    let taken = stage.desk.book().taken_of(day(0)).len();
     ensure!(
         matches!(told, Told::Ran(_)) && taken == 1,
         LONG,
@@ -85,15 +50,14 @@ async fn one_long(stage: &Stage, members: &mut [Member<'_>; 3], n: u32, late: &L
     Ok(())
 }
 
-pub async fn lost(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn lost(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     const UNHEARD: &str = "A replica that cannot make itself heard for `ttl` has lost its day, whether or not anybody tells it so: it \
                            has to know that by its own clock, and no answer that does not come may keep it from it.";
     let call = first.hold(day(0)).await?;
     cx.stage("the network ends between a replica and its servers");
     let holes = first.taps.black_hole();
-    told_of_the_loss(&stage, &first, call)
+    told_of_the_loss(stage, &first, call)
         .await
         .map_err(|failure| failure.because(UNHEARD))?;
     stage.end_sessions(&first).await?;
@@ -101,7 +65,7 @@ pub async fn lost(cx: &Check, test: &str, way: Way) -> Outcome {
     drop(holes);
     stage.desk.plan(&first.name, day(0), Plan::Report);
     let late = stage.desk.ended(call, SOON).await?;
-    only_the_second(&stage, &first, &second, 0)?;
+    only_the_second(stage, &first, &second, 0)?;
     ensure!(
         !matches!(late, Told::Ran(_)),
         UNHEARD,

@@ -17,13 +17,12 @@ const TWO: &str = "Between looking and taking another replica looks too: reachin
                    and its answer says who has it. What a process knows by itself, it knows alone.";
 const ANSWERS: &str = "Somebody has the day, or nobody has: a replica that comes second is told `HeldBy`, or `AlreadyDone`.";
 
-pub async fn race(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn race(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let mut members: [Member<'_>; 5] = stage.members(cx, test).await?;
     for n in 0..IN_STEP {
         cx.stage(format!("five replicas in step, day {n}"));
         // The first day warms connections up.
-        in_step(&stage, &mut members, n).await?;
+        in_step(stage, &mut members, n).await?;
     }
     cx.stage("five replicas as they come");
     for n in IN_STEP..IN_STEP + FREE {
@@ -34,9 +33,9 @@ pub async fn race(cx: &Check, test: &str, way: Way) -> Outcome {
         for call in &calls {
             stage.desk.ended(*call, SOON * 2).await?;
         }
-        one_ran(&stage, n, &calls)?;
+        one_ran(stage, n, &calls)?;
     }
-    costs(cx, &stage, &mut members, way).await
+    costs(cx, stage, &mut members).await
 }
 
 /// All five are let on with one question each, and only when all who are still busy have put the next one.
@@ -62,8 +61,15 @@ async fn in_step(stage: &Stage, members: &mut [Member<'_>; 5], n: u32) -> Outcom
         if busy() == 0 {
             break;
         }
-        for gate in gates.iter().flatten() {
-            while gate.release_one() {}
+        for (member, gates) in members.iter().zip(&gates) {
+            // Whoever has the day renews it, and is held up by nobody.
+            let begun = stage.desk.book().run(&member.name, day(n)).is_some();
+            for gate in gates {
+                if begun {
+                    gate.open();
+                }
+                while gate.release_one() {}
+            }
         }
     }
     drop(gates);
@@ -112,8 +118,8 @@ fn one_ran(stage: &Stage, n: u32, calls: &[u64]) -> Outcome {
 }
 
 /// What an undisturbed run asks of the servers, and what one asks that comes second.
-async fn costs(cx: &Check, stage: &Stage, members: &mut [Member<'_>; 5], way: Way) -> Outcome {
-    let word = match way {
+async fn costs(cx: &Check, stage: &Stage, members: &mut [Member<'_>; 5]) -> Outcome {
+    let word = match stage.way {
         Way::Postgres => "postgres",
         Way::Redis => "redis",
         Way::Etcd => "etcd",
@@ -156,8 +162,7 @@ async fn costs(cx: &Check, stage: &Stage, members: &mut [Member<'_>; 5], way: Wa
     Ok(())
 }
 
-pub async fn late(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn late(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     let told = first.run_once(day(0)).await?;
     ensure!(
@@ -182,8 +187,7 @@ pub async fn late(cx: &Check, test: &str, way: Way) -> Outcome {
     Ok(())
 }
 
-pub async fn apart(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn apart(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     const APART: &str = "Each day has a lock of its own: the report of the end of the year may not keep back tomorrow's.";
     let begun = async {

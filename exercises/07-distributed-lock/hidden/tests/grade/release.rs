@@ -1,12 +1,10 @@
 //! A job that ends without a report: by an error, by a panic, because its caller went away.
 
 use distributed_lock_hidden::desk::{Plan, Told};
-use distributed_lock_hidden::fleet::Way;
 use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
 use harness::{Check, Failure, Outcome, ensure};
 
-pub async fn failed(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn failed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     const FREE: &str = "A job that fails has made no report: the day is free again when `run_once` has returned, for whoever \
                         comes next, and nothing is on record.";
@@ -27,8 +25,7 @@ pub async fn failed(cx: &Check, test: &str, way: Way) -> Outcome {
     Ok(())
 }
 
-pub async fn cancelled(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn cancelled(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     const GONE: &str = "Who renews has to end with the job that it renews for, however that ends; renewals that go on by \
                         themselves keep the day for a job that is not there any more.";

@@ -1,15 +1,13 @@
 //! Replicas that lost their day and do not know it yet.
 
 use distributed_lock_hidden::desk::{Plan, Told};
-use distributed_lock_hidden::fleet::Way;
 use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
 use harness::{Check, Outcome, ensure};
 
 use super::crash::fences_rise;
 use super::lease::{only_the_second, told_of_the_loss};
 
-pub async fn paused(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn paused(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut other, mut second]: [Member<'_>; 3] = stage.members(cx, test).await?;
     const PAUSED: &str = "A process can stand still between any two lines, also behind the one that looked whether the day is still \
                           its own. Only the archive can tell, and only by a number that rises with every taking of the day.";
@@ -25,7 +23,7 @@ pub async fn paused(cx: &Check, test: &str, way: Way) -> Outcome {
         })
         .await?;
     for member in [&first, &other] {
-        member.replica.pause();
+        member.pause();
         stage.end_sessions(member).await?;
     }
     cx.stage("another replica takes both days over");
@@ -43,18 +41,17 @@ pub async fn paused(cx: &Check, test: &str, way: Way) -> Outcome {
     for (member, n, call) in [(&first, 0, in_job), (&other, 1, on_its_way)] {
         member.replica.resume();
         let told = stage.desk.ended(call, SOON).await?;
-        only_the_second(&stage, member, &second, n).map_err(|failure| failure.because(PAUSED))?;
+        only_the_second(stage, member, &second, n).map_err(|failure| failure.because(PAUSED))?;
         ensure!(
             !matches!(told, Told::Ran(_)),
             PAUSED,
             "a replica stood still, its day was done by another one, and it was told {told:?}"
         );
     }
-    fences_rise(&stage, 2)
+    fences_rise(stage, 2)
 }
 
-pub async fn late_word(cx: &Check, test: &str, way: Way) -> Outcome {
-    let stage = Stage::set(cx, way).await?;
+pub async fn late_word(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second, mut third]: [Member<'_>; 3] = stage.members(cx, test).await?;
     const YOURS: &str = "Renewing and giving back are for whoever has the day, and only the server knows who that is: each has to name \
                          the holder, in the same step, and to look at what came of it.";
@@ -66,7 +63,7 @@ pub async fn late_word(cx: &Check, test: &str, way: Way) -> Outcome {
     second.until_begun(day(0), stage.takeover()).await?;
     cx.stage("its late words arrive");
     drop(gates);
-    told_of_the_loss(&stage, &first, call)
+    told_of_the_loss(stage, &first, call)
         .await
         .map_err(|failure| failure.because(YOURS))?;
     stage.desk.plan(&first.name, day(0), Plan::Report);
@@ -99,6 +96,6 @@ pub async fn late_word(cx: &Check, test: &str, way: Way) -> Outcome {
     });
     done.await
         .map_err(|failure| failure.because(YOURS))?;
-    only_the_second(&stage, &first, &second, 0)?;
-    fences_rise(&stage, 1)
+    only_the_second(stage, &first, &second, 0)?;
+    fences_rise(stage, 1)
 }
