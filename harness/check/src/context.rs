@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
 
 use crate::channel::Channel;
+use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::stuck::{Sight, Watchdog};
@@ -287,6 +288,15 @@ impl Check {
             Answer::Etcd(job) => Ok(job),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// An etcd node of this check's own, with a tap in front. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn etcd(&self) -> Result<Etcd, Failure> {
+        let server = self.etcd_server().await?;
+        Etcd::at(&server.host, server.port, &self.harness)
     }
 
     /// Asks the parent, on a thread that may block.
