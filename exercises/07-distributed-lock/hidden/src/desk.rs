@@ -161,7 +161,10 @@ impl Book {
     }
 
     fn each_run(&mut self, who: &Who, change: impl Fn(&mut Run)) {
-        self.runs.iter_mut().filter(|run| run.who == *who).for_each(change);
+        self.runs
+            .iter_mut()
+            .filter(|run| run.who == *who)
+            .for_each(change);
     }
 
     /// What the archive says to a report.
@@ -277,8 +280,10 @@ impl Desk {
 
     /// Waits for the end of a call.
     pub async fn ended(&self, call: u64, deadline: Duration) -> Result<Told, Failure> {
-        self.until("the end of a run", deadline, |book| book.ended.get(&call).cloned())
-            .await
+        self.until("the end of a run", deadline, |book| {
+            book.ended.get(&call).cloned()
+        })
+        .await
     }
 }
 

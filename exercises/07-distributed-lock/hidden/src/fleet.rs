@@ -20,9 +20,14 @@ use crate::subject::{
 pub enum Question {
     Boot(Boot),
     /// Calls `run_once`.
-    Begin { call: u64, day: String },
+    Begin {
+        call: u64,
+        day: String,
+    },
     /// Drops the future of a call.
-    Abort { call: u64 },
+    Abort {
+        call: u64,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -183,10 +188,7 @@ pub fn serve() {
                     .insert(call, handle);
             }
             Question::Abort { call } => {
-                let handle = calls
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&call);
+                let handle = calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
                 if let Some(handle) = handle {
                     handle.abort();
                 }

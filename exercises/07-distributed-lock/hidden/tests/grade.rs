@@ -53,7 +53,10 @@ macro_rules! with_replicas {
 
 /// A day can be lost to a busy machine. Then what was seen says nothing.
 fn busy(outcome: Outcome) -> Failure {
-    let seen = outcome.err().map(|failure| failure.to_string()).unwrap_or_default();
+    let seen = outcome
+        .err()
+        .map(|failure| failure.to_string())
+        .unwrap_or_default();
     Failure::inconclusive("the machine was too busy for replicas to renew in time").evidence(seen)
 }
 

@@ -59,10 +59,7 @@ impl Etcd {
     /// Environment: the node does not answer.
     pub async fn revoke_leases(&self) -> Result<usize, Failure> {
         let broken = |error: io::Error| Failure::environment(format!("failed to ask etcd: {error}"));
-        let found = self
-            .ask("/v3/lease/leases", &json!({}))
-            .await
-            .map_err(broken)?;
+        let found = self.ask("/v3/lease/leases", &json!({})).await.map_err(broken)?;
         let leases = found["leases"].as_array().cloned().unwrap_or_default();
         for lease in &leases {
             // One that has ended in the meantime is an error, and as good.

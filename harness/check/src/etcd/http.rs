@@ -45,7 +45,9 @@ impl Head {
             false => Body::Sized(0),
         };
         for line in lines {
-            let Some((name, value)) = line.split_once(':') else { continue };
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
             if name.eq_ignore_ascii_case("content-length") {
                 let len = value.trim().parse().map_err(io::Error::other)?;
                 body = Body::Sized(len);
@@ -112,7 +114,10 @@ mod tests {
     #[case("POST /v3/kv/txn HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}", None)]
     #[case("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", Some(33))]
     #[case("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{", Some(39))]
-    #[case("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{ }\r\n0\r\n\r\n", Some(60))]
+    #[case(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{ }\r\n0\r\n\r\n",
+        Some(60)
+    )]
     #[case("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{ }\r\n", None)]
     #[case("HTTP/1.0 200 OK\r\n\r\n{}", None)]
     fn the_end_of_a_message_is_known(#[case] text: &str, #[case] len: Option<usize>) {
@@ -124,7 +129,9 @@ mod tests {
     fn half_a_head_is_no_message_and_something_else_is_an_error() {
         assert_eq!(Head::parse(b"POST /v3/kv/txn HTTP/1.1\r\nHost:").unwrap(), None);
         assert!(Head::parse(b"PRI * HTTP/2.0\r\n\r\n").is_err());
-        let head = Head::parse(b"POST /v3/kv/txn?x=1 HTTP/1.1\r\n\r\n").unwrap().unwrap();
+        let head = Head::parse(b"POST /v3/kv/txn?x=1 HTTP/1.1\r\n\r\n")
+            .unwrap()
+            .unwrap();
         assert_eq!(head.path(), "/v3/kv/txn");
     }
 }

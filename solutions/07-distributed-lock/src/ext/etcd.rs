@@ -62,7 +62,9 @@ impl Etcd {
 
     /// Ends a lease, and removes its keys.
     pub async fn revoke(&self, lease: i64) -> Result<(), LockError> {
-        let revoked = self.call("lease/revoke", json!({ "ID": lease.to_string() })).await;
+        let revoked = self
+            .call("lease/revoke", json!({ "ID": lease.to_string() }))
+            .await;
         revoked.map(drop)
     }
 

@@ -12,7 +12,6 @@ use harness::postgres::Gate;
 use harness::sweep::{After, Case, Scene, Sweep};
 use harness::{Check, Failure, Outcome, ensure, within};
 
-
 const SIDE_BY_SIDE: usize = 10;
 /// What a client may wait for an answer that does not come, several times over.
 const ACT: Duration = Duration::from_secs(20);

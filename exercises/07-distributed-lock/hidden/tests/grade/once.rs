@@ -15,7 +15,8 @@ const FREE: u32 = 12;
 
 const TWO: &str = "Between looking and taking another replica looks too: reaching for a day has to be one step of the server's, \
                    and its answer says who has it. What a process knows by itself, it knows alone.";
-const ANSWERS: &str = "Somebody has the day, or nobody has: a replica that comes second is told `HeldBy`, or `AlreadyDone`.";
+const ANSWERS: &str =
+    "Somebody has the day, or nobody has: a replica that comes second is told `HeldBy`, or `AlreadyDone`.";
 
 pub async fn race(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let mut members: [Member<'_>; 5] = stage.members(cx, test).await?;
@@ -57,7 +58,9 @@ async fn in_step(stage: &Stage, members: &mut [Member<'_>; 5], n: u32) -> Outcom
     for _ in 0..40 {
         // One that waits for another one inside the server puts no question: then the others go on without it.
         let all = async || (waiting() >= busy()).then_some(());
-        harness::eventually(Duration::from_millis(300), "a step", all).await.ok();
+        harness::eventually(Duration::from_millis(300), "a step", all)
+            .await
+            .ok();
         if busy() == 0 {
             break;
         }
@@ -73,11 +76,13 @@ async fn in_step(stage: &Stage, members: &mut [Member<'_>; 5], n: u32) -> Outcom
         }
     }
     drop(gates);
-    let losers = stage.desk.until("the answer to four of five replicas", SOON * 2, |book| {
-        let ended = calls.iter().filter(|call| book.ended.contains_key(call)).count();
-        let runs = book.runs_of(day(n)).len();
-        (ended + runs >= calls.len()).then_some(())
-    });
+    let losers = stage
+        .desk
+        .until("the answer to four of five replicas", SOON * 2, |book| {
+            let ended = calls.iter().filter(|call| book.ended.contains_key(call)).count();
+            let runs = book.runs_of(day(n)).len();
+            (ended + runs >= calls.len()).then_some(())
+        });
     losers.await?;
     stage.desk.plan(EVERYBODY, day(n), Plan::Report);
     for call in &calls {
@@ -189,7 +194,8 @@ pub async fn late(cx: &Check, stage: &Stage, test: &str) -> Outcome {
 
 pub async fn apart(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
-    const APART: &str = "Each day has a lock of its own: the report of the end of the year may not keep back tomorrow's.";
+    const APART: &str =
+        "Each day has a lock of its own: the report of the end of the year may not keep back tomorrow's.";
     let begun = async {
         let one = first.hold(day(0)).await?;
         let other = second.hold(day(1)).await?;

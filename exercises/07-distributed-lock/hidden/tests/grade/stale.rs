@@ -94,8 +94,7 @@ pub async fn late_word(cx: &Check, stage: &Stage, test: &str) -> Outcome {
         let told = book.ended.values().find(|told| matches!(told, Told::Ran(_)));
         told.cloned()
     });
-    done.await
-        .map_err(|failure| failure.because(YOURS))?;
+    done.await.map_err(|failure| failure.because(YOURS))?;
     only_the_second(stage, &first, &second, 0)?;
     fences_rise(stage, 1)
 }
