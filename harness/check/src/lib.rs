@@ -18,6 +18,7 @@
 pub mod alloc;
 mod channel;
 mod context;
+pub mod dynamodb;
 mod failure;
 pub mod instructions;
 mod machine;
