@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::dynamodb::DynamoTap;
 use tokio::task::JoinSet;
@@ -12,6 +12,9 @@ use crate::subject::{Event, EventLog};
 
 /// How many producers send at a time.
 const PRODUCERS: usize = 64;
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What became of a burst.
 #[derive(Debug, Default)]
@@ -39,7 +42,8 @@ impl Burst {
 }
 
 /// Sends `events` through one instance, by many producers at once, until all are answered, until there are more than
-/// `writes_max` writes for each, or until `patience` is over. Every `window`, `tick` is called.
+/// `writes_max` writes for each, or until no more answers have come for as long as `patience` although the store has refused
+/// some. `tick` says when it wants to be called again, if it does.
 pub async fn send(
     log: &Arc<EventLog>,
     tap: &DynamoTap,
@@ -72,20 +76,27 @@ pub async fn send(
         });
     }
     let limit = (writes_max * sent) as u64;
-    let storm = tap.until("too many writes", patience, |counts| {
-        counts.since(&before).writes > limit
-    });
-    let mut window = tick();
-    let stormed = {
-        let mut storm = std::pin::pin!(storm);
-        loop {
-            let next = tokio::time::sleep(window.unwrap_or(patience * 2));
-            tokio::select! {
-                joined = producers.join_next() => if joined.is_none() { break false },
-                // Or the patience is over.
-                more = &mut storm => break more.is_ok(),
-                () = next => window = tick(),
-            }
+    let (mut window, mut done_before) = (tick(), 0);
+    let (mut ticked, mut moved) = (Instant::now(), Instant::now());
+    let stormed = loop {
+        tokio::select! {
+            joined = producers.join_next() => if joined.is_none() { break false },
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let counts = tap.counts().since(&before);
+        if counts.writes > limit {
+            break true;
+        }
+        let answers = answered.load(Ordering::SeqCst);
+        // A store that has refused nothing is slow, and nobody's fault.
+        if answers != done_before || counts.throttled == 0 {
+            (done_before, moved) = (answers, Instant::now());
+        }
+        if moved.elapsed() > patience {
+            break false;
+        }
+        if window.is_some_and(|window| ticked.elapsed() > window) {
+            (window, ticked) = (tick(), Instant::now());
         }
     };
     producers.shutdown().await;
