@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use services::{Bouncer, Endpoint, Error, How, Kind, Mode, Options, Server};
-use verdict::wire::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 use crate::catalogue::Scenario;
 use crate::fleet::Fleet;
@@ -77,6 +77,7 @@ fn kind(wanted: &Wanted) -> Kind {
         Wanted::Redis => Kind::Redis,
         Wanted::PgBouncer { .. } => Kind::PgBouncer,
         Wanted::Etcd => Kind::Etcd,
+        Wanted::DynamoDb => Kind::DynamoDb,
     }
 }
 
@@ -92,7 +93,7 @@ fn bouncer(wanted: Wanted) -> Option<Bouncer> {
             users: vec![(user, password)],
             settings: Bouncer::settings_of(&config),
         }),
-        Wanted::Redis | Wanted::Etcd => None,
+        Wanted::Redis | Wanted::Etcd | Wanted::DynamoDb => None,
     }
 }
 
@@ -114,6 +115,7 @@ fn answer(endpoint: &Endpoint) -> Answer {
     match endpoint {
         Endpoint::Redis { .. } => Answer::Redis(RedisJob { host, port }),
         Endpoint::Etcd { .. } => Answer::Etcd(EtcdJob { host, port }),
+        Endpoint::DynamoDb { .. } => Answer::DynamoDb(DynamoDbJob { host, port }),
         Endpoint::PgBouncer {
             admin_user,
             admin_password,

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
 
 use crate::channel::Channel;
+use crate::dynamodb::DynamoDb;
 use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -297,6 +298,33 @@ impl Check {
     pub async fn etcd(&self) -> Result<Etcd, Failure> {
         let server = self.etcd_server().await?;
         Etcd::at(&server.host, server.port, &self.harness)
+    }
+
+    /// A DynamoDB server of this check's own, with a tap in front. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none, or it does not answer.
+    pub async fn dynamodb(&self) -> Result<Arc<DynamoDb>, Failure> {
+        let server = self.dynamodb_server().await?;
+        let here = self.harness.clone();
+        let made = self
+            .harness
+            .spawn(async move { DynamoDb::at(&server.host, server.port, &here).await })
+            .await
+            .map_err(|error| Failure::environment(format!("failed to look at DynamoDB: {error}")))??;
+        Ok(Arc::new(made))
+    }
+
+    /// A DynamoDB server of this check's own: empty, without capacity limits, gone with the check. Each call has another
+    /// one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn dynamodb_server(&self) -> Result<DynamoDbJob, Failure> {
+        match self.server(Wanted::DynamoDb).await? {
+            Answer::DynamoDb(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Asks the parent, on a thread that may block.
