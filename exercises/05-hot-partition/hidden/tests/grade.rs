@@ -19,62 +19,67 @@ mod twice;
 
 use harness::{Spec, check};
 
+/// Liveness: each check asks the store some thousand questions at most.
+fn patient() -> Spec {
+    Spec::default().deadline_s(60)
+}
+
 #[test]
 fn a_burst_of_one_customer_is_taken() {
-    check!(Spec::default().deadline_s(60), burst::taken);
+    check!(patient(), burst::taken);
 }
 
 #[test]
 fn pages_show_every_event_once_and_in_order() {
-    check!(paging::in_order);
+    check!(patient(), paging::in_order);
 }
 
 #[test]
 fn what_was_written_before_stays_part_of_the_log() {
-    check!(history::kept);
+    check!(patient(), history::kept);
 }
 
 #[test]
 fn an_event_that_is_sent_again_counts_once() {
-    check!(twice::counted_once);
+    check!(patient(), twice::counted_once);
 }
 
 #[test]
 fn an_answer_is_whole_or_an_error() {
-    check!(Spec::default().deadline_s(60), faults::whole);
+    check!(patient(), faults::whole);
 }
 
 #[test]
 fn a_writer_sees_its_own_events() {
-    check!(own::seen);
+    check!(patient(), own::seen);
 }
 
 #[test]
 fn an_acknowledged_event_is_in_the_table() {
-    check!(own::durable);
+    check!(patient(), own::durable);
 }
 
 #[test]
 fn the_larger_setting_sees_what_the_smaller_wrote() {
-    check!(instances::rolling);
+    check!(patient(), instances::rolling);
 }
 
 #[test]
 fn a_page_is_read_in_few_rounds() {
-    check!(reading::cold);
+    check!(patient(), reading::cold);
 }
 
 #[test]
 fn many_readers_cost_what_one_costs() {
-    check!(Spec::default().deadline_s(60), reading::busy);
+    check!(patient(), reading::busy);
 }
 
 #[test]
 fn a_small_customer_costs_little() {
-    check!(reading::small);
+    check!(patient(), reading::small);
 }
 
 #[test]
 fn what_is_kept_for_readers_is_bounded() {
-    check!(Spec::default().deadline_s(60), reading::bounded);
+    check!(patient(), reading::bounded);
 }

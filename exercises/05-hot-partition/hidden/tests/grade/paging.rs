@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use harness::{Check, OrObserved, Outcome, within};
 use hot_partition_hidden::reader;
 use hot_partition_hidden::stage::{SOON, Stage};
 use hot_partition_hidden::traffic::SMALL;
 
-/// With the history it makes twenty pages of thirteen.
-const EVENTS: usize = 200;
-const LIMIT: usize = 13;
+/// With the history it makes twenty pages of eight.
+const EVENTS: usize = 100;
+const LIMIT: usize = 8;
+
+/// How much the log grows at most while it is read: all of it is read once more afterwards.
+const GROWTH: usize = 100;
+
+/// Between two of these, so that they come while all pages are read and not only the first.
+const RHYTHM: Duration = Duration::from_millis(5);
 
 const ONCE: &str = "What was there when a reader began has to be on exactly one of its pages.";
 
@@ -25,12 +32,13 @@ pub async fn in_order(cx: &Check) -> Outcome {
         let (writing, writer, until) = (stage.clone(), stage.instance(), over.clone());
         let writes = tokio::spawn(async move {
             let mut written = Vec::new();
-            while !until.load(Ordering::SeqCst) {
+            while !until.load(Ordering::SeqCst) && written.len() < GROWTH {
                 let event = writing.event();
                 writing
                     .append_all(&writer, customer, std::slice::from_ref(&event))
                     .await?;
                 written.push(event);
+                tokio::time::sleep(RHYTHM).await;
             }
             Ok::<_, harness::Failure>(written)
         });
