@@ -1,0 +1,79 @@
+//! Who is on the processor: a signal some hundred times per second of processor time, at which the interrupted thread
+//! walks its frame pointers.
+//!
+//! Costs nothing while nobody asks. It cannot see waiting, nor who called a function of the C library that uses the
+//! frame pointer for something else (`malloc`, mostly): such samples stand alone, under that function's name.
+
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+
+use crate::profile::{Profile, Stack};
+use crate::symbols::{Place, short};
+
+/// Samples per second of processor time. No divisor of anything that ticks.
+const HERTZ: i32 = 199;
+
+/// One at a time: the signal is the process's.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// Watches for this long.
+///
+/// # Errors
+/// Somebody else is watching, or the system does not let us.
+pub async fn profile(lasts: Duration) -> Result<Profile, String> {
+    if BUSY.swap(true, Acquire) {
+        return Err("a profile is being taken already; try again when it is done".to_owned());
+    }
+    let free = Free;
+    let guard = pprof::ProfilerGuardBuilder::default()
+        .frequency(HERTZ)
+        .build()
+        .map_err(|error| format!("failed to start the profiler: {error}"))?;
+    tokio::time::sleep(lasts).await;
+    // Names are looked up in files of some megabytes: not on the thread that serves.
+    let resolved = tokio::task::spawn_blocking(move || {
+        crate::heap::exempt_current_thread();
+        let report = guard.report().build();
+        drop(guard);
+        drop(free);
+        report
+    });
+    let report = resolved
+        .await
+        .map_err(|error| format!("failed to look up names: {error}"))?
+        .map_err(|error| format!("failed to read the profile: {error}"))?;
+    let period_ns = 1_000_000_000 / i64::from(HERTZ);
+    let stacks = report.data.iter().map(|(frames, count)| Stack {
+        places: frames
+            .frames
+            .iter()
+            .flatten()
+            .map(|symbol| Place {
+                function: short(&format!("{:#}", backtrace::SymbolName::new(symbol.raw_name()))),
+                file: symbol
+                    .filename
+                    .as_ref()
+                    .map(|file| file.to_string_lossy().into_owned())
+                    .unwrap_or_default(),
+                line: symbol.lineno.unwrap_or_default(),
+            })
+            .collect(),
+        values: vec![*count as i64, *count as i64 * period_ns],
+    });
+    Ok(Profile {
+        values: vec![("samples", "count"), ("cpu", "nanoseconds")],
+        first: "cpu",
+        period: ("cpu", "nanoseconds", period_ns),
+        duration_ns: i64::try_from(lasts.as_nanos()).unwrap_or(i64::MAX),
+        stacks: stacks.collect(),
+    })
+}
+
+/// Lets the next one in, also when whoever asked has gone.
+struct Free;
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        BUSY.store(false, Release);
+    }
+}
