@@ -24,6 +24,7 @@ pub async fn arrivals<F>(
 where
     F: Future<Output = bool> + Send + 'static,
 {
+    crate::chart::waiting(shift);
     let (calls, lasts, service) = (shift.calls(), shift.lasts(), shift.0.service.clone());
     let mut rng = Rng::with_seed(shift.seed());
     let runtime = Builder::new_current_thread()

@@ -94,18 +94,29 @@ pub fn standard(shift: &Shift) {
             line("p99", quantile("0.99"), Source::P99),
         ],
     };
-    let waiting = Chart {
-        title: "Requests without an answer yet".to_owned(),
-        unit: Unit::Count,
-        own: false,
-        lines: vec![line("waiting", "requests_in_flight".to_owned(), Source::Waiting)],
-    };
     if let Ok(mut charts) = shift.0.charts.lock() {
-        charts.extend([requests, latency, waiting]);
+        charts.extend([requests, latency]);
     }
     runtime(shift);
     memory(shift);
     system(shift);
+}
+
+/// For traffic that tells when a request is due, and not only how it was answered.
+pub fn waiting(shift: &Shift) {
+    let waiting = Chart {
+        title: "Requests without an answer yet".to_owned(),
+        unit: Unit::Count,
+        own: true,
+        lines: vec![Line {
+            label: "waiting".to_owned(),
+            promql: "requests_in_flight".to_owned(),
+            source: Source::Waiting,
+        }],
+    };
+    if let Ok(mut charts) = shift.0.charts.lock() {
+        charts.push(waiting);
+    }
 }
 
 fn runtime(shift: &Shift) {
@@ -138,6 +149,11 @@ fn runtime(shift: &Shift) {
             "Time on the processor, user and system",
             process::cpu_s,
         )
+        .show();
+    let chart = shift
+        .chart("Workers of the runtime, busy seconds per second", Unit::Seconds)
+        .of_every_scenario();
+    chart
         .counter(
             "tokio_worker_busy_seconds",
             &[],

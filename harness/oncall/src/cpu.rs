@@ -7,8 +7,10 @@
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
 
+use pprof::UnresolvedReport;
+
 use crate::profile::{Profile, Stack};
-use crate::symbols::{Place, short};
+use crate::symbols::{Place, Symbols};
 
 /// Samples per second of processor time. No divisor of anything that ticks.
 const HERTZ: i32 = 199;
@@ -31,34 +33,21 @@ pub async fn profile(lasts: Duration) -> Result<Profile, String> {
         .map_err(|error| format!("failed to start the profiler: {error}"))?;
     tokio::time::sleep(lasts).await;
     // Names are looked up in files of some megabytes: not on the thread that serves.
-    let resolved = tokio::task::spawn_blocking(move || {
+    let looking = tokio::task::spawn_blocking(move || {
         crate::heap::exempt_current_thread();
-        let report = guard.report().build();
+        let report = guard.report().build_unresolved();
         drop(guard);
         drop(free);
-        report
+        report.map(resolved)
     });
-    let report = resolved
+    let report = looking
         .await
         .map_err(|error| format!("failed to look up names: {error}"))?
         .map_err(|error| format!("failed to read the profile: {error}"))?;
     let period_ns = 1_000_000_000 / i64::from(HERTZ);
-    let stacks = report.data.iter().map(|(frames, count)| Stack {
-        places: frames
-            .frames
-            .iter()
-            .flatten()
-            .map(|symbol| Place {
-                function: short(&format!("{:#}", backtrace::SymbolName::new(symbol.raw_name()))),
-                file: symbol
-                    .filename
-                    .as_ref()
-                    .map(|file| file.to_string_lossy().into_owned())
-                    .unwrap_or_default(),
-                line: symbol.lineno.unwrap_or_default(),
-            })
-            .collect(),
-        values: vec![*count as i64, *count as i64 * period_ns],
+    let stacks = report.into_iter().map(|(places, count)| Stack {
+        places,
+        values: vec![count, count * period_ns],
     });
     Ok(Profile {
         values: vec![("samples", "count"), ("cpu", "nanoseconds")],
@@ -67,6 +56,20 @@ pub async fn profile(lasts: Duration) -> Result<Profile, String> {
         duration_ns: i64::try_from(lasts.as_nanos()).unwrap_or(i64::MAX),
         stacks: stacks.collect(),
     })
+}
+
+/// Stacks with their names, and how often each was met.
+fn resolved(report: UnresolvedReport) -> Vec<(Vec<Place>, i64)> {
+    let mut symbols = Symbols::default();
+    let stacks = report.data.into_iter();
+    stacks
+        .map(|(frames, count)| {
+            // The innermost is where the thread was, not where it will return to.
+            let addresses = frames.frames.iter().enumerate();
+            let addresses = addresses.map(|(depth, frame)| frame.ip + usize::from(depth == 0));
+            (symbols.of(addresses), count as i64)
+        })
+        .collect()
 }
 
 /// Lets the next one in, also when whoever asked has gone.

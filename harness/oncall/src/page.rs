@@ -52,7 +52,7 @@ pub fn live(shift: &Shift, readings: &[Arc<Reading>]) -> String {
     html.push_str("<section class=\"charts\">");
     // What is peculiar to the scenario comes right after the requests.
     let (own, standard): (Vec<&Chart>, Vec<&Chart>) = charts.iter().partition(|chart| chart.own);
-    let (first, rest) = standard.split_at(standard.len().min(3));
+    let (first, rest) = standard.split_at(standard.len().min(2));
     for chart in first.iter().chain(&own).chain(rest) {
         html.push_str(&figure(chart, readings));
     }

@@ -235,6 +235,11 @@ fn serve(shift: &Shift, history: &History, port: u16) -> Result<SocketAddr, Stri
         history: history.clone(),
         normal: normal.clone(),
     };
+    // Debug information is read when somebody looks for the first time, which takes longer than somebody wants to wait.
+    thread("oncall-warm", || {
+        heap::exempt_current_thread();
+        harness::stuck::threads();
+    })?;
     shift.0.oncall.spawn(async move {
         tokio::time::sleep(NORMAL_AFTER).await;
         normal.set(heap::sites()).ok();
@@ -279,13 +284,15 @@ fn figures(shift: &Shift, readings: &[Arc<Reading>]) -> Option<String> {
     let charts = shift.charts();
     let (own, standard): (Vec<&Chart>, Vec<&Chart>) = charts.iter().partition(|chart| chart.own);
     let mut words = vec![format!("{:>4.0} s", shift.0.begun.elapsed().as_secs_f64())];
-    for chart in standard.iter().take(3) {
+    for chart in standard.iter().take(2) {
         words.extend((0..chart.lines.len()).filter_map(|place| told(chart, place)));
     }
-    for chart in own.iter().take(3) {
-        words.extend((0..chart.lines.len().min(3)).filter_map(|place| told(chart, place)));
+    // What is peculiar to the scenario, and of what all have the tasks and the memory: more does not fit in a line.
+    words.extend(own.iter().take(3).filter_map(|chart| told(chart, 0)));
+    for title in ["Tasks of the runtime", "Memory"] {
+        let chart = standard.iter().find(|chart| chart.title == title);
+        words.extend(chart.and_then(|chart| told(chart, 0)));
     }
-    words.extend(standard.iter().skip(3).take(3).filter_map(|chart| told(chart, 0)));
     Some(words.join("  "))
 }
 

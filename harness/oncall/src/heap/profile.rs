@@ -33,10 +33,7 @@ fn of(records: Vec<Site>, since: &[Site], first: &'static str) -> Profile {
                 *value -= before;
             }
         }
-        let mut places = Vec::new();
-        for frame in &now.frames {
-            places.extend_from_slice(symbols.of(*frame));
-        }
+        let mut places = symbols.of(now.frames.iter().copied());
         let own = places.iter().take_while(|place| is_ours(&place.function)).count();
         places.drain(..own);
         Stack { places, values }
