@@ -60,15 +60,22 @@ pub async fn profile(lasts: Duration) -> Result<Profile, String> {
 
 /// Stacks with their names, and how often each was met.
 fn resolved(report: UnresolvedReport) -> Vec<(Vec<Place>, i64)> {
-    let mut symbols = Symbols::default();
-    let stacks = report.data.into_iter();
-    stacks
+    let stacks: Vec<(Vec<usize>, i64)> = report
+        .data
+        .into_iter()
         .map(|(frames, count)| {
             // The innermost is where the thread was, not where it will return to.
             let addresses = frames.frames.iter().enumerate();
             let addresses = addresses.map(|(depth, frame)| frame.ip + usize::from(depth == 0));
-            (symbols.of(addresses), count as i64)
+            (addresses.collect(), count as i64)
         })
+        .collect();
+    let mut symbols = Symbols::default();
+    // All at once, so that the program's symbols are read once.
+    symbols.of(stacks.iter().flat_map(|(addresses, _)| addresses.iter().copied()));
+    let named = stacks.into_iter();
+    named
+        .map(|(addresses, count)| (symbols.of(addresses), count))
         .collect()
 }
 

@@ -57,7 +57,8 @@ pub fn keep(shift: Shift, history: History) {
     let mut due = Instant::now();
     loop {
         history.push(read(&shift));
-        due += EVERY;
+        // Readings that were missed stay so: several in a moment would show rates that never were.
+        due = (due + EVERY).max(Instant::now() + EVERY / 2);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }

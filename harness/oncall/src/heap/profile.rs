@@ -26,6 +26,8 @@ fn of(records: Vec<Site>, since: &[Site], first: &'static str) -> Profile {
     let before: HashMap<&[usize], &Site> = since.iter().map(|site| (site.frames.as_slice(), site)).collect();
     let mut symbols = SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let symbols = symbols.get_or_insert_default();
+    // All at once, so that the program's symbols are read once.
+    symbols.of(records.iter().flat_map(|site| site.frames.iter().copied()));
     let stacks = records.into_iter().map(|now| {
         let mut values = values(&now);
         if let Some(before) = before.get(now.frames.as_slice()) {
