@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the four images that the services run in, under the public images' names and with their interface, from the
-# distribution's packages: for machines that have a container daemon and a package mirror, but no image registry.
+# Builds the five images that the services run in, under the public images' names and with their interface, from the
+# distribution's packages (DynamoDB's from the workbook's own program): for machines that have a container daemon and a package mirror, but no image registry.
 #
 #   .ci/images/build.sh              builds those that the daemon does not have yet
 #   .ci/images/build.sh --force      builds them again
@@ -17,6 +17,7 @@ force=no
 postgres=${WAR_STORIES_IMAGE_POSTGRES:-postgres:15-bookworm}
 redis=${WAR_STORIES_IMAGE_REDIS:-redis:7.0-bookworm}
 pgbouncer=${WAR_STORIES_IMAGE_PGBOUNCER:-edoburu/pgbouncer:1.18.0}
+dynamodb=${WAR_STORIES_IMAGE_DYNAMODB:-amazon/dynamodb-local:2.5.2}
 etcd=${WAR_STORIES_IMAGE_ETCD:-quay.io/coreos/etcd:v3.4.23}
 
 missing=""
@@ -85,4 +86,17 @@ if wanted "$etcd"; then
     bootstrap etcd-server --customize-hook='ln -sf /usr/bin/etcd "$1/usr/local/bin/etcd"' |
         docker import --change 'EXPOSE 2379 2380' --change 'CMD ["/usr/local/bin/etcd"]' \
             - "$etcd"
+fi
+
+# The public image runs `java -jar DynamoDBLocal.jar …`: here `java` is a script that starts the workbook's own program.
+if wanted "$dynamodb"; then
+    (cd "$here/../.." && cargo build --quiet --package dynamodb)
+    program="${CARGO_TARGET_DIR:-$here/../../target}/debug/dynamodb"
+    bootstrap libgcc-s1 \
+        --customize-hook="install -m 755 '$program' \"\$1/usr/local/bin/dynamodb\"" \
+        --customize-hook="install -m 755 '$here/dynamodb-entrypoint.sh' \"\$1/usr/local/bin/java\"" \
+        --customize-hook='mkdir -p "$1/home/dynamodblocal"' |
+        docker import --change 'WORKDIR /home/dynamodblocal' --change 'EXPOSE 8000' \
+            --change 'ENTRYPOINT ["java"]' --change 'CMD ["-jar", "DynamoDBLocal.jar", "-inMemory"]' \
+            - "$dynamodb"
 fi

@@ -71,7 +71,7 @@ impl Fleet {
                     fleet.told.push(told(&server));
                     fleet.ways.push((kind, server.how.clone()));
                     match kind {
-                        Kind::Redis | Kind::Etcd => fleet.spares.borrow_mut().push(server),
+                        Kind::Redis | Kind::Etcd | Kind::DynamoDb => fleet.spares.borrow_mut().push(server),
                         Kind::Postgres | Kind::PgBouncer => fleet.servers.push(server),
                     }
                 }
@@ -200,6 +200,9 @@ impl Fleet {
     }
 }
 
+/// Of a PostgreSQL that many checks share: each may have a hundred and be none the worse for the others.
+const CONNECTIONS_MAX: u32 = 2000;
+
 /// Starts one server; `detached` ones outlive this process.
 pub async fn start_one(
     kind: Kind,
@@ -214,6 +217,7 @@ pub async fn start_one(
         mode: mode_of(mode),
         upstream,
         detached,
+        max_connections: CONNECTIONS_MAX,
         say: Arc::new(move |line| drop(sender.send(line.to_owned()))),
         ..Options::default()
     };

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use services::{Bouncer, Endpoint, Error, How, Kind, Mode, Options, Server};
-use verdict::wire::{Answer, EtcdJob, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted};
 
 use crate::catalogue::Scenario;
 use crate::fleet::Fleet;
@@ -54,7 +54,8 @@ impl<'a> Lender<'a> {
     pub async fn dead(&self) -> Option<String> {
         let lent = self.lent.take();
         let mut dead = None;
-        for server in &lent {
+        // A PgBouncer has lost the check's tap behind it by now; the check has asked it itself.
+        for server in lent.iter().filter(|server| server.kind != Kind::PgBouncer) {
             if let Err(error) = server.check_alive().await {
                 dead = error.to_string().lines().next().map(str::to_owned);
             }
@@ -76,6 +77,7 @@ fn kind(wanted: &Wanted) -> Kind {
         Wanted::Redis => Kind::Redis,
         Wanted::PgBouncer { .. } => Kind::PgBouncer,
         Wanted::Etcd => Kind::Etcd,
+        Wanted::DynamoDb => Kind::DynamoDb,
     }
 }
 
@@ -91,7 +93,7 @@ fn bouncer(wanted: Wanted) -> Option<Bouncer> {
             users: vec![(user, password)],
             settings: Bouncer::settings_of(&config),
         }),
-        Wanted::Redis | Wanted::Etcd => None,
+        Wanted::Redis | Wanted::Etcd | Wanted::DynamoDb => None,
     }
 }
 
@@ -113,6 +115,7 @@ fn answer(endpoint: &Endpoint) -> Answer {
     match endpoint {
         Endpoint::Redis { .. } => Answer::Redis(RedisJob { host, port }),
         Endpoint::Etcd { .. } => Answer::Etcd(EtcdJob { host, port }),
+        Endpoint::DynamoDb { .. } => Answer::DynamoDb(DynamoDbJob { host, port }),
         Endpoint::PgBouncer {
             admin_user,
             admin_password,

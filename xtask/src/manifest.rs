@@ -176,7 +176,7 @@ impl Manifest {
         for service in &self.services {
             if service.parse::<services::Kind>().is_err() {
                 return Err(format!(
-                    "key `services`: expected postgres, redis, pgbouncer or etcd, found `{service}`"
+                    "key `services`: expected postgres, redis, pgbouncer, etcd or dynamodb, found `{service}`"
                 ));
             }
         }

@@ -160,6 +160,24 @@ fn only_its_own_program_links_the_container_client() {
     assert!(!default.contains(&"containers"), "`cargo test` compiles it");
 }
 
+/// The emulator and the SDK are compiled by who needs them, and enter no other graph.
+#[test]
+fn dynamodb_is_paid_for_by_its_scenario_alone() {
+    let metadata = workspace();
+    for package in metadata.workspace_packages() {
+        let (name, place) = (package.name.as_str(), package.manifest_path.as_str());
+        let linked = linked(&metadata, name);
+        assert_eq!(linked.contains("dynoxide-rs"), name == "dynamodb", "{name}");
+        let theirs = place.contains("-hot-partition/");
+        assert_eq!(linked.contains("aws-sdk-dynamodb"), theirs, "{name}");
+    }
+    let default = metadata.workspace_default_packages();
+    assert!(
+        default.iter().all(|package| package.name != "dynamodb"),
+        "`cargo test` compiles it"
+    );
+}
+
 #[test]
 fn xtask_links_no_scenario_and_the_harness_names_none() {
     let metadata = workspace();

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use verdict::wire::{Answer, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
 
 use crate::channel::Channel;
+use crate::dynamodb::DynamoDb;
+use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::stuck::{Sight, Watchdog};
@@ -26,6 +28,8 @@ pub struct Check {
     notes: Arc<Mutex<Vec<String>>>,
     postgres: Arc<Mutex<Vec<Arc<Postgres>>>>,
     redis: Mutex<Vec<Arc<Redis>>>,
+    /// Where the check's PgBouncers listen.
+    bouncers: Mutex<Vec<(String, u16)>>,
     /// Databases asked for, by an earlier runtime included; several may be in the making at once.
     databases: AtomicUsize,
     pub(crate) watchdog: Arc<Watchdog>,
@@ -41,6 +45,7 @@ impl Check {
             notes: Arc::default(),
             postgres: Arc::default(),
             redis: Mutex::default(),
+            bouncers: Mutex::default(),
             databases: AtomicUsize::new(0),
             watchdog: Arc::new(Watchdog::new()),
         }
@@ -257,9 +262,30 @@ impl Check {
             config: ini.to_owned(),
         };
         match self.server(wanted).await? {
-            Answer::PgBouncer(job) => Ok(job),
+            Answer::PgBouncer(job) => {
+                let mut bouncers = self.bouncers.lock().unwrap_or_else(PoisonError::into_inner);
+                bouncers.push((job.host.clone(), job.port));
+                Ok(job)
+            }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What came of a PgBouncer that has died is not the subject's failure. Asked here and not by the parent: with the check
+    /// its tap goes, and a PgBouncer may not survive what it stood before.
+    pub(crate) async fn doubt(&self, failure: Failure) -> Failure {
+        let bouncers = self
+            .bouncers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for (host, port) in bouncers {
+            if let Err(error) = tokio::net::TcpStream::connect((host.as_str(), port)).await {
+                let died = format!("PgBouncer at {host}:{port} does not answer any more: {error}");
+                return Failure::environment(died).evidence(format!("what was seen before: {failure}"));
+            }
+        }
+        failure
     }
 
     /// An etcd node of this check's own: empty, gone with the check. Each call has another one.
@@ -269,6 +295,42 @@ impl Check {
     pub async fn etcd_server(&self) -> Result<EtcdJob, Failure> {
         match self.server(Wanted::Etcd).await? {
             Answer::Etcd(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// An etcd node of this check's own, with a tap in front. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn etcd(&self) -> Result<Etcd, Failure> {
+        let server = self.etcd_server().await?;
+        Etcd::at(&server.host, server.port, &self.harness)
+    }
+
+    /// A DynamoDB server of this check's own, with a tap in front. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none, or it does not answer.
+    pub async fn dynamodb(&self) -> Result<Arc<DynamoDb>, Failure> {
+        let server = self.dynamodb_server().await?;
+        let here = self.harness.clone();
+        let made = self
+            .harness
+            .spawn(async move { DynamoDb::at(&server.host, server.port, &here).await })
+            .await
+            .map_err(|error| Failure::environment(format!("failed to look at DynamoDB: {error}")))??;
+        Ok(Arc::new(made))
+    }
+
+    /// A DynamoDB server of this check's own: empty, without capacity limits, gone with the check. Each call has another
+    /// one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn dynamodb_server(&self) -> Result<DynamoDbJob, Failure> {
+        match self.server(Wanted::DynamoDb).await? {
+            Answer::DynamoDb(job) => Ok(job),
             other => Err(unexpected(&other)),
         }
     }

@@ -18,6 +18,8 @@
 pub mod alloc;
 mod channel;
 mod context;
+pub mod dynamodb;
+pub mod etcd;
 mod failure;
 pub mod instructions;
 mod machine;

@@ -108,6 +108,10 @@ fn judge_on(
     alloc::sites::record(false);
     let outcome = outcome.unwrap_or_else(|payload| Err(panicked(payload)));
     let _errand = cx.watchdog.errand();
+    let outcome = match outcome {
+        Err(failure) if failure.is_fail() => Err(cx.harness.block_on(cx.doubt(failure))),
+        judged => judged,
+    };
     runtime.shutdown_timeout(WIND_DOWN);
     let finished = cx.harness.block_on(cx.finish());
     outcome.and(finished)

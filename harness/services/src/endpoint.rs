@@ -57,6 +57,13 @@ pub enum Endpoint {
         /// TCP port of the client API.
         port: u16,
     },
+    /// DynamoDB's API over plain HTTP; any credentials will do.
+    DynamoDb {
+        /// Always a loopback address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
 }
 
 impl Endpoint {
@@ -72,6 +79,7 @@ impl Endpoint {
             Endpoint::Redis { .. } => Kind::Redis,
             Endpoint::PgBouncer { .. } => Kind::PgBouncer,
             Endpoint::Etcd { .. } => Kind::Etcd,
+            Endpoint::DynamoDb { .. } => Kind::DynamoDb,
         }
     }
 
@@ -81,7 +89,8 @@ impl Endpoint {
             Endpoint::Postgres { host, .. }
             | Endpoint::Redis { host, .. }
             | Endpoint::PgBouncer { host, .. }
-            | Endpoint::Etcd { host, .. } => host,
+            | Endpoint::Etcd { host, .. }
+            | Endpoint::DynamoDb { host, .. } => host,
         }
     }
 
@@ -91,7 +100,8 @@ impl Endpoint {
             Endpoint::Postgres { port, .. }
             | Endpoint::Redis { port, .. }
             | Endpoint::PgBouncer { port, .. }
-            | Endpoint::Etcd { port, .. } => *port,
+            | Endpoint::Etcd { port, .. }
+            | Endpoint::DynamoDb { port, .. } => *port,
         }
     }
 
@@ -122,7 +132,7 @@ impl Endpoint {
                 password: admin_password.clone(),
                 database: database.to_owned(),
             }),
-            Endpoint::Redis { .. } | Endpoint::Etcd { .. } => None,
+            Endpoint::Redis { .. } | Endpoint::Etcd { .. } | Endpoint::DynamoDb { .. } => None,
         }
     }
 
@@ -132,9 +142,14 @@ impl Endpoint {
     /// # Errors
     /// What kept the answer away, as a fragment.
     pub async fn probe(&self) -> Result<String, String> {
-        match tokio::time::timeout(Duration::from_secs(2), self.ask()).await {
+        self.probe_within(Duration::from_secs(2)).await
+    }
+
+    /// The same, with more patience.
+    pub(crate) async fn probe_within(&self, wait: Duration) -> Result<String, String> {
+        match tokio::time::timeout(wait, self.ask()).await {
             Ok(answer) => answer,
-            Err(_) => Err("no answer within 2 s".to_owned()),
+            Err(_) => Err(format!("no answer within {} s", wait.as_secs())),
         }
     }
 
@@ -168,6 +183,20 @@ impl Endpoint {
                     .and_then(|rest| rest.split('"').next());
                 version.map(str::to_owned).ok_or_else(|| first_line(&said))
             }
+            Endpoint::DynamoDb { .. } => {
+                let said = self
+                    .exchange(&list_tables(&self.address()), "\0")
+                    .await
+                    .map_err(io)?;
+                if !said.contains("\"TableNames\"") {
+                    return Err(first_line(&said));
+                }
+                let version = said
+                    .lines()
+                    .find_map(|line| line.strip_prefix("x-dynoxide-version: "));
+                // Amazon's own does not tell which it is, but for that of the API.
+                Ok(version.unwrap_or("2012-08-10").trim().to_owned())
+            }
         }
     }
 
@@ -195,6 +224,16 @@ impl Endpoint {
         }
         Ok(String::from_utf8_lossy(&said).into_owned())
     }
+}
+
+/// A question that a DynamoDB server answers without reading anything. Nobody checks the signature, but one has to be there.
+fn list_tables(address: &str) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.0\r\n\
+         X-Amz-Target: DynamoDB_20120810.ListTables\r\nX-Amz-Date: 20240101T000000Z\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=local/20240101/us-east-1/dynamodb/aws4_request, \
+         SignedHeaders=host;x-amz-date;x-amz-target, Signature=0\r\nContent-Length: 2\r\n\r\n{{}}"
+    )
 }
 
 fn first_line(said: &str) -> String {

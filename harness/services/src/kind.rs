@@ -18,11 +18,19 @@ pub enum Kind {
     PgBouncer,
     /// etcd, one node.
     Etcd,
+    /// DynamoDB's API, without persistence and without capacity limits.
+    DynamoDb,
 }
 
 impl Kind {
     /// All of them, in the order in which they are listed to people.
-    pub const ALL: [Kind; 4] = [Kind::Postgres, Kind::Redis, Kind::PgBouncer, Kind::Etcd];
+    pub const ALL: [Kind; 5] = [
+        Kind::Postgres,
+        Kind::Redis,
+        Kind::PgBouncer,
+        Kind::Etcd,
+        Kind::DynamoDb,
+    ];
 
     /// The word of manifests, flags and environment variables.
     pub fn word(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::DynamoDb => "dynamodb",
         }
     }
 
@@ -41,6 +50,7 @@ impl Kind {
             Kind::Redis => "Redis",
             Kind::PgBouncer => "PgBouncer",
             Kind::Etcd => "etcd",
+            Kind::DynamoDb => "DynamoDB",
         }
     }
 
@@ -51,7 +61,13 @@ impl Kind {
             Kind::Redis => "redis-server",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::DynamoDb => crate::dynamodb::PACKAGE,
         }
+    }
+
+    /// Whether it is a program of the workbook's own, which cargo builds; then no distribution has it.
+    pub(crate) fn is_built(self) -> bool {
+        self == Kind::DynamoDb
     }
 
     /// Debian's and Ubuntu's packages that hold it, the most wanted first.
@@ -62,6 +78,7 @@ impl Kind {
             Kind::Redis => &["redis-server"],
             Kind::PgBouncer => &["pgbouncer"],
             Kind::Etcd => &["etcd-server", "etcd"],
+            Kind::DynamoDb => &[],
         }
     }
 
@@ -72,12 +89,15 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::DynamoDb => "",
         }
     }
 
     /// What to type on this machine to install it.
     pub(crate) fn install_command(self) -> String {
-        if cfg!(target_os = "macos") {
+        if self.is_built() {
+            format!("cargo build --package {}", self.program())
+        } else if cfg!(target_os = "macos") {
             format!("brew install {}", self.homebrew_formula())
         } else {
             let package = match self {
@@ -97,7 +117,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown service `{0}`; expected one of postgres, redis, pgbouncer, etcd")]
+#[error("unknown service `{0}`; expected one of postgres, redis, pgbouncer, etcd, dynamodb")]
 pub struct UnknownKind(pub String);
 
 impl FromStr for Kind {
@@ -162,6 +182,7 @@ mod tests {
     #[case("redis", Kind::Redis)]
     #[case("pgbouncer", Kind::PgBouncer)]
     #[case("etcd", Kind::Etcd)]
+    #[case("dynamodb", Kind::DynamoDb)]
     fn words_of_the_manifest_name_kinds_and_back(#[case] word: &str, #[case] kind: Kind) {
         assert_eq!(word.parse(), Ok(kind));
         assert_eq!(kind.to_string(), word);

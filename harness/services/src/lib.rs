@@ -1,21 +1,23 @@
-//! The servers that scenarios need, as endpoints: PostgreSQL, Redis, PgBouncer, etcd.
+//! The servers that scenarios need, as endpoints: PostgreSQL, Redis, PgBouncer, etcd, DynamoDB.
 //!
 //! [`start`] has a server by a container, by an installed program, or by one of the distribution's packages that it
-//! fetches into a cache without root; else it says what was looked for, where, and what to type. In reading order:
+//! fetches into a cache without root (DynamoDB: one that cargo builds); else it says what was looked for, where, and what to type. In reading order:
 //!
 //! - [`kind`](Kind), [`options`](Options), [`error`](Error): what can be asked for, and what can go wrong;
 //! - [`server`](Server), [`endpoint`](Endpoint): what is had, and whether it answers;
-//! - `find`, `fetch`, `daemon`: the three ways;
-//! - `postgres`, `redis`, `pgbouncer`, `etcd`: the servers, each with the same verbs;
+//! - `find`, `fetch`, `built`, `daemon`: the ways;
+//! - `postgres`, `redis`, `pgbouncer`, `etcd`, `dynamodb`: the servers, each with the same verbs;
 //! - `running`, `container`: a server as a process, and as a container;
 //! - [`process`], [`owner`](Owner), `record`, [`recover`], [`state`](State): nothing stays behind that nobody wants;
 //! - [`survey`](fn@survey), [`purge`]: what `doctor` tells and `services down --purge` removes;
 //! - [`testing`]: a database for a smoke test.
 
 mod background;
+mod built;
 mod cache;
 mod container;
 mod daemon;
+mod dynamodb;
 mod endpoint;
 mod error;
 mod etcd;

@@ -38,7 +38,7 @@ pub(crate) struct Running {
 pub(crate) fn quick_end(kind: Kind) -> Signal {
     match kind {
         Kind::Postgres => Signal::SIGQUIT,
-        Kind::Redis | Kind::PgBouncer | Kind::Etcd => Signal::SIGKILL,
+        Kind::Redis | Kind::PgBouncer | Kind::Etcd | Kind::DynamoDb => Signal::SIGKILL,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::running::Running;
 use crate::state::Detached;
 use crate::user::Runner;
-use crate::{Error, PostgresSeed, background, etcd, fetch, postgres, recover, redis};
+use crate::{Error, PostgresSeed, background, dynamodb, etcd, fetch, postgres, recover, redis};
 
 /// How a server was had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,14 @@ async fn choose(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> Result
             Err(error) => note(&mut tried, "containers", error, options)?,
         }
     }
-    if options.mode.binaries() {
+    if options.mode.binaries() && kind.is_built() {
+        let built = dynamodb::program(options).await;
+        let how = |path| How::Local { path };
+        match by_program(kind, options, seeds, built, how).await {
+            Ok(server) => return Ok(server.told(start, options, &tried)),
+            Err(error) => note(&mut tried, "compiled programs", error, options)?,
+        }
+    } else if options.mode.binaries() {
         let installed = background::blocking(|| find::installed(kind, &options.search));
         let how = |path| How::Local { path };
         match by_program(kind, options, seeds, installed, how).await {
@@ -157,6 +164,7 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
         }
         Kind::Redis => Some((redis::plan(), None)),
         Kind::Etcd => Some((etcd::plan(), None)),
+        Kind::DynamoDb => Some((dynamodb::plan(), None)),
         Kind::Postgres => None,
     };
     let daemon = Daemon::connect(options).await.map_err(Miss::Absent)?;
@@ -168,6 +176,7 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
             let endpoint = match (kind, front) {
                 (_, Some(front)) => front.endpoint(contained.port()),
                 (Kind::Etcd, None) => etcd::endpoint(contained.port()),
+                (Kind::DynamoDb, None) => dynamodb::endpoint(contained.port()),
                 (_, None) => redis::endpoint(contained.port()),
             };
             let version = contained.until_ready(&endpoint).await?;
@@ -194,7 +203,11 @@ async fn by_program(
     how: impl Fn(PathBuf) -> How,
 ) -> Result<Server, Miss> {
     let program = program.map_err(Miss::Absent)?;
-    let runner = Runner::choose()?;
+    // What cargo has built may lie where nobody else can look, and does not mind root.
+    let runner = match kind.is_built() {
+        true => Runner::Same,
+        false => Runner::choose()?,
+    };
     runner.can_reach(&program.path)?;
     let front = if kind == Kind::PgBouncer {
         Some(Front::new(options)?)
@@ -209,11 +222,13 @@ async fn by_program(
         let command = |port| match (&front, kind) {
             (Some(front), _) => front.command(&program, &data, &runner, port),
             (None, Kind::Etcd) => etcd::command(&program, &data, port),
+            (None, Kind::DynamoDb) => dynamodb::command(&program, port),
             (None, _) => redis::command(&program, port),
         };
         let endpoint = |port| match (&front, kind) {
             (Some(front), _) => front.endpoint(port),
             (None, Kind::Etcd) => etcd::endpoint(port),
+            (None, Kind::DynamoDb) => dynamodb::endpoint(port),
             (None, _) => redis::endpoint(port),
         };
         Running::start(record, options, &runner, command, endpoint).await?
@@ -235,6 +250,9 @@ fn advice(kind: Kind, options: &Options) -> String {
         _ => format!("type {install}, or allow containers"),
     }
 }
+
+/// A server on a starved machine may take this long to answer, and is not dead.
+const SLOW: Duration = Duration::from_secs(20);
 
 impl Server {
     fn new(how: How, endpoint: Endpoint, version: String, body: Body) -> Server {
@@ -276,7 +294,7 @@ impl Server {
     /// [`Error::Gone`] with what came instead of an answer.
     pub async fn check_alive(&self) -> Result<(), Error> {
         let endpoint = self.endpoint.clone();
-        let answer = background::run(async move { endpoint.probe().await }).await;
+        let answer = background::run(async move { endpoint.probe_within(SLOW).await }).await;
         answer.map(drop).map_err(|reason| Error::Gone {
             kind: self.kind,
             address: self.endpoint.address(),

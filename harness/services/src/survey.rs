@@ -91,11 +91,14 @@ pub fn survey(options: &Options) -> Survey {
         }
     };
     let kinds = Kind::ALL.into_iter().map(|kind| {
-        let ways = vec![
-            by_container(kind),
-            installed(kind, options),
-            fetched(kind, options),
-        ];
+        let ways = match kind.is_built() {
+            true => vec![by_container(kind), built(kind, options)],
+            false => vec![
+                by_container(kind),
+                installed(kind, options),
+                fetched(kind, options),
+            ],
+        };
         KindSurvey { kind, ways }
     });
     let kinds = kinds.collect();
@@ -115,6 +118,15 @@ fn installed(kind: Kind, options: &Options) -> Way {
     let found = find::installed(kind, &options.search);
     let found = found.map(|program| format!("{} {}", program.path.display(), program.version));
     way("installed", found, &kind.install_command())
+}
+
+/// A program of the workbook's own.
+fn built(kind: Kind, options: &Options) -> Way {
+    let found = match std::env::var_os("CARGO").is_some() || options.search.program("cargo").is_some() {
+        true => Ok("by cargo, when it is first needed".to_owned()),
+        false => Err("no `cargo` on PATH".to_owned()),
+    };
+    way("compiled", found, &kind.install_command())
 }
 
 fn fetched(kind: Kind, options: &Options) -> Way {

@@ -1,11 +1,11 @@
-//! A database of one's own for a smoke test.
+//! A server, or a database of one's own, for a smoke test.
 //!
 //! ```no_run
 //! let db = services::testing::postgres();
 //! println!("{}", db.url());
 //! ```
 //!
-//! Works under plain `cargo test`, in asynchronous tests too. The server is started once per process and ends with it.
+//! Works under plain `cargo test`, in asynchronous tests too. Each server is started once per process and ends with it.
 //! `WAR_STORIES_SERVICES` (`auto`, `containers`, `local`) chooses the way.
 
 use std::sync::Mutex;
@@ -45,11 +45,19 @@ pub fn postgres_with(sql: &str) -> Database {
 /// # Panics
 /// As [`postgres`].
 pub fn postgres_admin() -> pgwire::Config {
-    let config = background::wait(async { shared().await.admin("postgres") });
+    let config = background::wait(async { shared(Kind::Postgres).await.admin("postgres") });
     match config {
         Some(config) => config,
         None => panic!("the server is no PostgreSQL"),
     }
+}
+
+/// The address of a DynamoDB server, as in `http://127.0.0.1:8000`: one for the process, so tests use tables of their own.
+///
+/// # Panics
+/// With the words of [`Error`](crate::Error) when none can be had.
+pub fn dynamodb() -> String {
+    format!("http://{}", background::wait(shared(Kind::DynamoDb)).address())
 }
 
 impl Database {
@@ -89,7 +97,7 @@ impl Drop for Database {
 
 async fn database(sql: Option<String>) -> Database {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
-    let endpoint = shared().await;
+    let endpoint = shared(Kind::Postgres).await;
     let name = format!("smoke_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let password = secret::password();
     let database = Database {
@@ -138,14 +146,18 @@ async fn admin(endpoint: &Endpoint, database: &str) -> Result<Client, String> {
     Client::connect(&config).await.map_err(|error| error.to_string())
 }
 
-/// The process's server.
-static SHARED: Mutex<Option<Server>> = Mutex::new(None);
+/// The process's servers.
+static SHARED: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
-async fn shared() -> Endpoint {
+async fn shared(kind: Kind) -> Endpoint {
     // Held while the server starts: tests that come meanwhile wait for it instead of starting their own.
     static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _starting = STARTING.lock().await;
-    let there = || SHARED.lock().ok()?.as_ref().map(|server| server.endpoint.clone());
+    let there = || {
+        let shared = SHARED.lock().ok()?;
+        let server = shared.iter().find(|server| server.kind == kind)?;
+        Some(server.endpoint.clone())
+    };
     if let Some(endpoint) = there() {
         return endpoint;
     }
@@ -161,13 +173,13 @@ async fn shared() -> Endpoint {
         mode,
         ..Options::default()
     };
-    let server = match start(Kind::Postgres, &options, &[]).await {
+    let server = match start(kind, &options, &[]).await {
         Ok(server) => server,
         Err(error) => panic!("failed to have services: {error}"),
     };
     let endpoint = server.endpoint.clone();
     if let Ok(mut shared) = SHARED.lock() {
-        *shared = Some(server);
+        shared.push(server);
     }
     process::at_exit(end);
     // Ctrl-C ends a test program without its exit handlers.
@@ -182,9 +194,6 @@ async fn shared() -> Endpoint {
 
 fn end() {
     // A test that panicked inside the lock must not keep the server alive.
-    let server = SHARED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .take();
-    drop(server);
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.clear();
 }

@@ -40,6 +40,7 @@ fn id(server: &Server) -> String {
 #[case(Kind::Redis)]
 #[case(Kind::PgBouncer)]
 #[case(Kind::Etcd)]
+#[case(Kind::DynamoDb)]
 #[ignore = "needs a container daemon"]
 #[tokio::test]
 async fn a_container_starts_answers_and_is_gone_afterwards(#[case] kind: Kind) {

@@ -22,7 +22,13 @@ async fn up() {
         ..Options::with_cache(&root)
     };
     let mut servers = Vec::new();
-    for kind in [Kind::Postgres, Kind::Redis, Kind::PgBouncer, Kind::Etcd] {
+    for kind in [
+        Kind::Postgres,
+        Kind::Redis,
+        Kind::PgBouncer,
+        Kind::Etcd,
+        Kind::DynamoDb,
+    ] {
         let server = start(kind, &options, &[]).await.unwrap();
         if kind == Kind::Postgres {
             options.upstream = Some(server.endpoint.clone());

@@ -1,4 +1,4 @@
-//! The four servers as processes of this machine: they answer, they are gone afterwards, and they die with us.
+//! The five servers as processes of this machine: they answer, they are gone afterwards, and they die with us.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use support::{cache, options, people};
 #[case(Kind::Redis)]
 #[case(Kind::PgBouncer)]
 #[case(Kind::Etcd)]
+#[case(Kind::DynamoDb)]
 #[tokio::test]
 async fn a_server_starts_answers_and_is_gone_afterwards(#[case] kind: Kind) {
     let mut options = options(Mode::Local);

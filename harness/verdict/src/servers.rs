@@ -22,6 +22,7 @@ pub enum Wanted {
         config: String,
     },
     Etcd,
+    DynamoDb,
 }
 
 /// What comes of it.
@@ -31,6 +32,7 @@ pub enum Answer {
     Redis(RedisJob),
     PgBouncer(PgBouncerJob),
     Etcd(EtcdJob),
+    DynamoDb(DynamoDbJob),
     /// It cannot be had here: the machine's fault.
     Missing {
         reason: String,
@@ -62,6 +64,13 @@ pub struct PgBouncerJob {
 /// An etcd node of one check's own: empty, without authentication, over plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EtcdJob {
+    pub host: String,
+    pub port: u16,
+}
+
+/// A DynamoDB server of one check's own: empty, without capacity limits, for any credentials, over plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamoDbJob {
     pub host: String,
     pub port: u16,
 }

@@ -192,6 +192,24 @@ fn a_server_that_dies_under_a_check_is_not_its_fault() {
 }
 
 #[test]
+fn a_pgbouncer_that_dies_under_a_check_is_not_its_fault() {
+    let workbook = bounced(
+        "[pgbouncer]\npool_mode = session",
+        r#"let mut console = pgwire::Client::connect(&console).await.unwrap();
+        console.execute("SHUTDOWN").await.ok();
+        let gone = harness::eventually(std::time::Duration::from_secs(10), "its end", async || {
+            pgwire::Client::connect(&through).await.err()
+        });
+        gone.await?;
+        ensure!(false, "It is gone.", "no answer");"#,
+    );
+    let report = grade(&workbook, "every_event_is_counted");
+    let check = &report.scenarios[0].checks[0];
+    assert_eq!(check.verdict, Verdict::Environment, "{check:#?}");
+    assert!(check.observed.contains("PgBouncer"), "{check:#?}");
+}
+
+#[test]
 fn a_server_that_the_manifest_does_not_name_is_a_slip_of_the_author() {
     let workbook = workbook(r#"["redis"]"#, TALKS);
     let report = grade(&workbook, "every_event_is_counted");

@@ -15,7 +15,7 @@ pub const OPENING: i64 = 100_000;
 
 /// A configuration that is in nobody's way.
 pub const ROOMY: BankConfig = BankConfig {
-    pool_size: 8,
+    pool_size: 16,
     inbox: 8,
     max_closing: 4,
 };

@@ -119,7 +119,7 @@ impl Stage {
         let (state, door) = start(url.to_owned(), cfg, steps.probe()).await?;
         Ok(Stage {
             tap: pg.tap().clone(),
-            warehouse: Warehouse::visit(&pg).await?,
+            warehouse: Warehouse::visit(&pg),
             pg,
             prices,
             steps,

@@ -1,11 +1,11 @@
 //! The database, past the taps: what it is busy with for the service, and what the records say.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use harness::postgres::Postgres;
+use harness::postgres::{Lookout, Postgres};
 use harness::{Failure, within};
-use tokio::sync::Mutex;
 
 /// Between two looks at a state that tells nobody when it changes.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -32,21 +32,16 @@ impl Record {
 }
 
 pub struct Warehouse {
-    admin: Mutex<pgwire::Client>,
+    lookout: Lookout,
     role: String,
 }
 
 impl Warehouse {
-    pub async fn visit(pg: &Postgres) -> Result<Warehouse, Failure> {
-        Ok(Warehouse {
-            admin: Mutex::new(pg.admin().await?),
+    pub fn visit(pg: &Arc<Postgres>) -> Warehouse {
+        Warehouse {
+            lookout: Lookout::on(pg),
             role: pg.role().to_owned(),
-        })
-    }
-
-    async fn query(&self, sql: &str) -> Result<Vec<pgwire::Row>, Failure> {
-        let broken = |err| Failure::environment(format!("failed to ask the database: {err}"));
-        self.admin.lock().await.query(sql).await.map_err(broken)
+        }
     }
 
     /// The service's sessions that are not idle, in a line each.
@@ -61,7 +56,7 @@ impl Warehouse {
               WHERE usename = '{}' AND backend_type = 'client backend' AND state <> 'idle' AND {condition}",
             self.role
         );
-        let rows = self.query(&sql).await?;
+        let rows = self.lookout.ask(&sql).await?;
         let told = rows.iter().map(|row| {
             let text = |column| row.get(column).unwrap_or("");
             let query = text("query").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -113,13 +108,15 @@ impl Warehouse {
 
     pub async fn record(&self, report: &str) -> Result<Record, Failure> {
         let events = self
-            .query(&format!(
+            .lookout
+            .ask(&format!(
                 "SELECT event FROM audit WHERE report = '{report}' ORDER BY id"
             ))
             .await?;
         let events = events.iter().filter_map(|row| row.text(0).map(str::to_owned));
         let results = self
-            .query(&format!(
+            .lookout
+            .ask(&format!(
                 "SELECT count(*), coalesce(sum(cents), 0) FROM results WHERE report = '{report}'"
             ))
             .await?;

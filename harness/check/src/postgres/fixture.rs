@@ -29,6 +29,10 @@ pub struct Postgres {
     graders: Mutex<Graders>,
 }
 
+/// Of one check's database: what PostgreSQL leaves to an ordinary role where nobody configures it. The server has room for
+/// many checks, so that one which opens all that it gets takes nothing from another.
+const CONNECTIONS_MAX: u32 = 97;
+
 impl Postgres {
     /// Makes the database and the role that `job` names, and starts a tap on `harness`.
     ///
@@ -58,7 +62,9 @@ impl Postgres {
         };
         for sql in [
             format!("CREATE ROLE {name} LOGIN PASSWORD '{}'", subject.password),
-            format!("CREATE DATABASE {name} OWNER {name} TEMPLATE {template}"),
+            format!(
+                "CREATE DATABASE {name} OWNER {name} TEMPLATE {template} CONNECTION LIMIT {CONNECTIONS_MAX}"
+            ),
             // What others made is not the subject's to visit, nor the other way round.
             format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"),
         ] {

@@ -4,11 +4,12 @@
 //! - [`PgTap`]: the proxy that counts what passes and disturbs it; [`Counts`], [`Statement`];
 //! - [`Rule`], [`Verdict`]: faults, and [`Gate`], which holds messages until they are let go;
 //! - [`StatementStats`]: blocks per call; [`IndexWrites`]: what a write costs in indexes; [`sizes`];
-//! - [`plan`]: the plan as a driver gets it;
+//! - [`plan`]: the plan as a driver gets it; [`Lookout`]: other questions;
 //! - `sessions`: whether anybody connected past the tap.
 
 mod counts;
 mod fixture;
+mod lookout;
 pub mod plan;
 mod rule;
 mod session;
@@ -24,6 +25,7 @@ mod wire;
 pub use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
 pub use counts::{Counts, Statement};
 pub use fixture::Postgres;
+pub use lookout::Lookout;
 pub use rule::{Kind, Pg, Reply, Request, Rule};
 pub use stats::{StatementStat, StatementStats};
 pub use tap::PgTap;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use verdict::wire::{Answer, EtcdJob, PostgresJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, PostgresJob, RedisJob, Wanted};
 
 /// The servers that are kept, as the state file tells, and what one check holds of them.
 #[derive(Default)]
@@ -21,6 +21,7 @@ impl Kept {
         let kind = match wanted {
             Wanted::Redis => "redis",
             Wanted::Etcd => "etcd",
+            Wanted::DynamoDb => "dynamodb",
             Wanted::PgBouncer { .. } => {
                 let reason = "PgBouncer is started for each check by `cargo xtask grade`, which is needed for this one";
                 return Answer::Missing {
@@ -36,12 +37,14 @@ impl Kept {
             };
             match wanted {
                 Wanted::Etcd => empty_etcd(&host, port)?,
+                Wanted::DynamoDb => empty_dynamodb(&host, port)?,
                 _ => empty_redis(&host, port)?,
             }
             Ok((host, port))
         });
         match (had, wanted) {
             (Ok((host, port)), Wanted::Etcd) => Answer::Etcd(EtcdJob { host, port }),
+            (Ok((host, port)), Wanted::DynamoDb) => Answer::DynamoDb(DynamoDbJob { host, port }),
             (Ok((host, port)), _) => Answer::Redis(RedisJob { host, port }),
             (Err(error), _) => Answer::Missing {
                 reason: error.to_string(),
@@ -135,6 +138,37 @@ fn empty_etcd(host: &str, port: u16) -> io::Result<()> {
             "failed to empty the kept etcd: {first}"
         )))
     }
+}
+
+/// Every table goes.
+fn empty_dynamodb(host: &str, port: u16) -> io::Result<()> {
+    let call = |operation: &str, body: &str| -> io::Result<serde_json::Value> {
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\
+             Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
+             X-Amz-Date: 20240101T000000Z\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=grader/20240101/eu-central-1/dynamodb/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-target, Signature=0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let said = exchange(host, port, &request)?;
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, ""));
+        if head.split(' ').nth(1) != Some("200") {
+            let first = head.lines().next().unwrap_or_default();
+            return Err(io::Error::other(format!(
+                "failed to empty the kept DynamoDB: {first}"
+            )));
+        }
+        serde_json::from_str(body).map_err(io::Error::other)
+    };
+    let listed = call("ListTables", "{}")?;
+    for table in listed["TableNames"].as_array().into_iter().flatten() {
+        call(
+            "DeleteTable",
+            &serde_json::json!({ "TableName": table }).to_string(),
+        )?;
+    }
+    Ok(())
 }
 
 /// Sends a request and reads until the server closes.

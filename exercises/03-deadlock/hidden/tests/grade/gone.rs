@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use deadlock_hidden::branch::{Branch, OPENING, returned};
 use deadlock_hidden::subject::{Bank, BankConfig};
@@ -11,6 +12,8 @@ use harness::{Check, OrObserved, Outcome, alloc, ensure};
 use tokio::task::JoinSet;
 
 const CALLERS: usize = 10_000;
+/// Between two looks at what goes on.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub async fn leaves_nothing(cx: &Check) -> Outcome {
     let inbox = cx.draw("inbox", &[1, 4, 16]);
@@ -66,7 +69,7 @@ pub async fn leaves_nothing(cx: &Check) -> Outcome {
     for account in 1..=8 {
         branch.call(&mut set, move |bank| async move { bank.statement(account).await });
     }
-    while let Some(answer) = set.join_next().await {
+    while let Some(answer) = progressing(cx, &branch, set.join_next()).await {
         let statement =
             returned(answer)?.or_observed("a statement failed once the database answered again")?;
         ensure!(
@@ -77,6 +80,24 @@ pub async fn leaves_nothing(cx: &Check) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// The future's output. While statements are sent to the database something goes on, though it be for callers who have gone.
+async fn progressing<T>(cx: &Check, branch: &Branch, future: impl Future<Output = T>) -> T {
+    let (mut future, mut seen) = (pin!(future), branch.tap.counts());
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut future => return output,
+            () = tokio::time::sleep(LOOK) => {
+                let now = branch.tap.counts();
+                if now != seen {
+                    cx.beat();
+                    seen = now;
+                }
+            }
+        }
+    }
 }
 
 /// Long enough for the request to get as far as it can.

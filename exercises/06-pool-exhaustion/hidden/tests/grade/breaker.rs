@@ -19,6 +19,9 @@ const HERD: usize = 100;
 
 const TRIED: &str = "While the database is down, every request that tries all the same waits in vain, and keeps the database \
                      from coming back.";
+const RUN_OVER: &str =
+    "All try at once as soon as the time is over: a database that is just coming back is run over.";
+const NOBODY_TRIES: &str = "When its time is over somebody has to try, or it stays open for ever.";
 const WEDGED: &str = "The slot of the request that finds out is given back only behind its `.await`: when that caller goes \
                       away, nobody ever tries again.";
 
@@ -219,22 +222,22 @@ impl Down {
             .tap
             .hold_requests(|request| !matches!(request.kind, Kind::Ping | Kind::Terminate));
         let herd = Gets::send(&self.stage.orders, HERD);
-        gate.until_waiting(1, SOON).await.map_err(|failure| {
-            failure.because("When its time is over somebody has to try, or it stays open for ever.")
-        })?;
-        herd.until_answered(
-            HERD - 1,
-            SOON,
-            "All try at once as soon as the time is over: a database that is just coming back is run over.",
-        )
-        .await?;
+        gate.until_waiting(1, SOON)
+            .await
+            .map_err(|failure| failure.because(NOBODY_TRIES))?;
+        herd.until_answered(HERD - 1, SOON, RUN_OVER).await?;
         let served = herd.right_or(unavailable, "while another request finds out", TRIED)?;
         ensure!(
-            served == 0 && herd.answered() == HERD - 1 && gate.waiting() <= 1,
-            "One request finds out, and the others are refused until it has.",
-            "{} of {HERD} requests were answered while one was to find out; {} connections are at work",
-            herd.answered(),
+            gate.waiting() <= 1,
+            RUN_OVER,
+            "{} connections are at work while one request of {HERD} was to find out",
             gate.waiting()
+        );
+        ensure!(
+            served == 0 && herd.answered() == HERD - 1,
+            "One request finds out, and the others are refused until it has.",
+            "{} of {HERD} requests were answered while one was to find out, {served} of them with an order",
+            herd.answered()
         );
         Ok((gate, herd))
     }
@@ -252,9 +255,9 @@ pub async fn abandoned(cx: &Check) -> Outcome {
             .tap
             .hold_requests(|request| !matches!(request.kind, Kind::Ping | Kind::Terminate));
         let one = Gets::send(&down.stage.orders, 1);
-        gate.until_waiting(1, SOON).await.map_err(|failure| {
-            failure.because("When its time is over somebody has to try, or it stays open for ever.")
-        })?;
+        gate.until_waiting(1, SOON)
+            .await
+            .map_err(|failure| failure.because(if round == "first" { NOBODY_TRIES } else { WEDGED }))?;
         one.abandon().await;
         drop(gate);
     }

@@ -1,8 +1,9 @@
 //! Requests that would take too long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use harness::postgres::{Rule, Verdict};
+use harness::postgres::{Lookout, Postgres, Rule, Verdict};
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pgwire::Client;
 use pool_exhaustion_hidden::calls::Gets;
@@ -19,61 +20,65 @@ pub fn unavailable(err: &OrderError) -> bool {
 }
 
 /// Somebody changes the table, and every statement on it waits in the server.
-pub struct Blocked(Client);
+pub struct Blocked {
+    locking: Client,
+    lookout: Lookout,
+}
 
 impl Blocked {
-    pub async fn begin(pg: &harness::postgres::Postgres) -> Result<Blocked, Failure> {
+    pub async fn begin(pg: &Arc<Postgres>) -> Result<Blocked, Failure> {
         let mut admin = pg.admin().await?;
         admin
             .execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
             .await
             .map_err(|error| Failure::environment(format!("failed to lock the table: {error}")))?;
-        Ok(Blocked(admin))
+        Ok(Blocked {
+            locking: admin,
+            lookout: Lookout::on(pg),
+        })
     }
 
     /// Waits until no statement of the role is running any more, with the table still locked.
-    pub async fn until_nothing_runs(&mut self, role: &str, deadline: Duration) -> Outcome {
+    pub async fn until_nothing_runs(&self, role: &str, deadline: Duration) -> Outcome {
         let active = format!(
             "SELECT count(*), coalesce(max(query), '') FROM pg_stat_activity WHERE usename = '{role}' AND state = 'active'"
         );
-        let begun = std::time::Instant::now();
-        loop {
-            let (running, query) = self.row(&active).await?;
-            if running == 0 {
-                return Ok(());
+        let mut last = (0, String::new());
+        let ended = eventually(deadline, "", async || match self.row(&active).await {
+            Ok(row) => {
+                last = row;
+                (last.0 == 0).then_some(Ok(()))
             }
-            if begun.elapsed() > deadline {
-                return Err(Failure::new(format!(
-                    "{running} statements are still running {deadline:?} after their callers were told that they had failed"
-                ))
-                .because(STILL_RUNNING)
-                .evidence(format!("one of them: {query}")));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(failure) => Some(Err(failure)),
+        });
+        match ended.await {
+            Ok(ended) => ended,
+            Err(_) => Err(Failure::new(format!(
+                "{} statements are still running {deadline:?} after their callers were told that they had failed",
+                last.0
+            ))
+            .because(STILL_RUNNING)
+            .evidence(format!("one of them: {}", last.1))),
         }
     }
 
     /// How many sessions the role has.
-    pub async fn sessions(&mut self, role: &str) -> Result<i64, Failure> {
+    pub async fn sessions(&self, role: &str) -> Result<i64, Failure> {
         let sql = format!("SELECT count(*), '' FROM pg_stat_activity WHERE usename = '{role}'");
         Ok(self.row(&sql).await?.0)
     }
 
     pub async fn end(mut self) -> Outcome {
-        self.0
+        self.locking
             .execute("ROLLBACK")
             .await
             .map_err(|error| Failure::environment(format!("failed to unlock the table: {error}")))?;
-        self.0.close().await.ok();
+        self.locking.close().await.ok();
         Ok(())
     }
 
-    async fn row(&mut self, sql: &str) -> Result<(i64, String), Failure> {
-        let rows = self
-            .0
-            .query(sql)
-            .await
-            .map_err(|error| Failure::environment(format!("failed to look at the sessions: {error}")))?;
+    async fn row(&self, sql: &str) -> Result<(i64, String), Failure> {
+        let rows = self.lookout.ask(sql).await?;
         let row = rows.first();
         let number = row.and_then(|row| row.text(0)?.parse().ok()).unwrap_or(0);
         let text = row.and_then(|row| row.text(1)).unwrap_or_default().to_owned();
@@ -90,7 +95,7 @@ pub async fn blocked(cx: &Check) -> Outcome {
     let stage = Stage::set(cx, max_db, 8, |cfg| cfg.query_deadline = deadline).await?;
     stage.warm().await?;
     let role = stage.pg.role().to_owned();
-    let mut blocked = Blocked::begin(&stage.pg).await?;
+    let blocked = Blocked::begin(&stage.pg).await?;
     for round in 1..=2 {
         cx.stage(format!("the table is locked, round {round}"));
         let gets = Gets::send(&stage.orders, max_db);

@@ -172,7 +172,7 @@ pub async fn deadline(cx: &Check) -> Outcome {
         .replica(max_db, 8, |cfg| cfg.query_deadline = deadline)
         .await;
     let role = pooler.pg.role().to_owned();
-    let mut blocked = Blocked::begin(&pooler.pg).await?;
+    let blocked = Blocked::begin(&pooler.pg).await?;
     for round in 1..=2 {
         cx.stage(format!("the table is locked, round {round}"));
         let gets = Gets::send(&orders, max_db);

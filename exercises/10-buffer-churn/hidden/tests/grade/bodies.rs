@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::cost::{self, THREADS_MAX, counted, renderer, settings};
 use crate::meeting::{Meeting, WAITS, aside, join_all};
-use crate::tray::{Tray, rendered, sent};
+use crate::tray::{FORMAT, Tray, rendered, sent};
 
 /// Awkward documents, short ones first.
 fn awkward() -> Vec<Arc<Doc>> {
@@ -50,6 +50,8 @@ fn awkward() -> Vec<Arc<Doc>> {
 
 pub async fn every_document(cx: &Check) -> Outcome {
     let cfg = settings(cx);
+    // First: who looks twice also gets the bytes wrong.
+    let wrong = read_anew(&renderer(&cfg))?;
     let sizes = [SHORTEST, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 8 << 20];
     let grown: Vec<_> = sizes
         .iter()
@@ -74,15 +76,19 @@ pub async fn every_document(cx: &Check) -> Outcome {
             let _ = render.idle_bytes();
         }
     }
-    read_anew(&renderer(&cfg))
+    match wrong {
+        Some(told) => Err(Failure::new(told).because(FORMAT)),
+        None => Ok(()),
+    }
 }
 
-/// A live value is looked up once per body, and again for the next one.
-fn read_anew(render: &Render) -> Outcome {
+/// A live value is looked up once per body, and again for the next one. Returns what is wrong with a body besides.
+fn read_anew(render: &Render) -> Result<Option<String>, Failure> {
     let reads = Arc::new(AtomicU64::new(10));
     let next = Arc::clone(&reads);
     let live = Live::new("reads", move || Ok(next.fetch_add(1, SeqCst)));
     let doc = traffic::with_live(7, 300, vec![live], &[10]);
+    let mut wrong = None;
     for n in 10..13 {
         let body = traffic::body(&doc.req, &[n]);
         let mut got = Vec::new();
@@ -91,16 +97,20 @@ fn read_anew(render: &Render) -> Outcome {
             Ok(())
         });
         said.map_err(|error| Failure::new(format!("a document was answered with an error: {error}")))?;
-        let asked = reads.load(SeqCst) - 9;
+        let asked = reads.load(SeqCst) - 10;
         ensure!(
-            got == body,
+            asked == n - 9,
             "A live value is looked up once for each body, when it is rendered.",
             "the value was {n} when body {} was rendered, and it was asked for {asked} times by then: {}",
             n - 9,
             String::from_utf8_lossy(&got).trim_end()
         );
+        if got != body {
+            let told = |body: &[u8]| String::from_utf8_lossy(body).trim_end().to_owned();
+            wrong.get_or_insert(format!("{} instead of {}", told(&got), told(&body)));
+        }
     }
-    Ok(())
+    Ok(wrong)
 }
 
 pub async fn on_every_thread(cx: &Check) -> Outcome {

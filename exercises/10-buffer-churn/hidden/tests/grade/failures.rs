@@ -86,7 +86,8 @@ pub async fn refusals(cx: &Check) -> Outcome {
     let judged = aside("a thread with documents that fail", move || {
         let render = renderer(&cfg);
         let disturb = |way, doc: &Arc<Doc>, tray: &mut Tray| refused(&render, &runtime, way, doc, tray);
-        isolated(&render, &runtime, Fault::Refuses, disturb)?;
+        let broken = |n, len| traffic::failing(n, len, Fault::Refuses);
+        isolated(&render, &runtime, broken, disturb)?;
         for way in Way::BOTH {
             let (typical, broken) = (
                 traffic::doc(1, cfg.typical - 100),
@@ -114,12 +115,12 @@ fn refused(render: &Render, runtime: &Handle, way: Way, doc: &Arc<Doc>, tray: &m
         }),
         Way::Responding => runtime.block_on(render.respond(&doc.req, tray)),
     };
-    tray.holds_a_part()?;
     match said {
-        Err(RenderError::Value(why)) if why.contains(OFFLINE) => Ok(()),
+        Err(RenderError::Value(why)) if why.contains(OFFLINE) => tray.holds_a_part(),
         other => Err(Failure::new(format!(
             "a value that says \"{OFFLINE}\" was answered with {other:?} instead of a RenderError::Value that says so"
-        ))),
+        ))
+        .because("A body without one of its values is a wrong body, and nobody would learn of it: the caller is told.")),
     }
 }
 
@@ -127,14 +128,11 @@ fn refused(render: &Render, runtime: &Handle, way: Way, doc: &Arc<Doc>, tray: &m
 fn isolated(
     render: &Render,
     runtime: &Handle,
-    fault: Fault,
+    broken: impl Fn(usize, usize) -> Arc<Doc>,
     disturb: impl Fn(Way, &Arc<Doc>, &mut Tray) -> Outcome,
 ) -> Outcome {
     let lengths = [SHORTEST + 50, 10 << 10, 1 << 10, 60 << 10, SHORTEST + 500];
-    let broken: Vec<_> = (0..)
-        .zip(lengths)
-        .map(|(n, len)| traffic::failing(8000 + n, len, fault))
-        .collect();
+    let broken: Vec<_> = (0..).zip(lengths).map(|(n, len)| broken(8000 + n, len)).collect();
     // Each longer than the one before: what a shorter body finds is another check's business.
     let good: Vec<_> = (0..400).map(|n| traffic::doc(n, SHORTEST + 20 * n)).collect();
     let (mut tray, mut other) = (Tray::of(&good[0]), Tray::of(&broken[0]));
@@ -155,6 +153,16 @@ enum Place {
     Taking,
 }
 
+impl Place {
+    /// A document on whose way there is a panic in this place, and in no other.
+    fn broken(self, number: usize, len: usize) -> Arc<Doc> {
+        match self {
+            Place::LookUp => traffic::failing(number, len, Fault::Panics),
+            Place::Taking => traffic::doc(number, len),
+        }
+    }
+}
+
 pub async fn panics(cx: &Check) -> Outcome {
     let (cfg, runtime) = (settings(cx), Handle::current());
     let judged = aside("a thread with documents that panic", move || {
@@ -162,10 +170,11 @@ pub async fn panics(cx: &Check) -> Outcome {
         for place in [Place::LookUp, Place::Taking] {
             let disturb =
                 |way, doc: &Arc<Doc>, tray: &mut Tray| panics_in(place, &render, &runtime, way, doc, tray);
-            isolated(&render, &runtime, Fault::Panics, disturb)?;
+            let broken = |n, len| place.broken(n, len);
+            isolated(&render, &runtime, broken, disturb)?;
             for way in Way::BOTH {
                 let typical = traffic::doc(1, cfg.typical - 100);
-                let broken = traffic::failing(2, cfg.typical - 100, Fault::Panics);
+                let broken = place.broken(2, cfg.typical - 100);
                 let (mut tray, mut other) = (Tray::of(&typical), Tray::of(&broken));
                 Aftermath::measure(
                     || panics_in(place, &render, &runtime, way, &broken, &mut other),
@@ -211,7 +220,6 @@ fn panics_in(
             tray.take(piece);
             Ok(())
         }),
-        // It need not come as far as its own panic: the sink's is the first.
         (Way::Rendering, Place::Taking) => render.render_into(&doc.req, &mut |piece| {
             tray.take(piece);
             std::panic::resume_unwind(Box::new(Planted))
@@ -284,7 +292,6 @@ pub async fn errors(cx: &Check) -> Outcome {
     );
     let judged = aside("a thread with clients that fail", move || {
         for len in [1 << 10, 10 << 10, 100 << 10] {
-            let render = renderer(&cfg);
             let doc = traffic::doc(1, len);
             let mut tray = Tray::of(&doc);
             for (manner, expected) in [
@@ -292,6 +299,8 @@ pub async fn errors(cx: &Check) -> Outcome {
                 (Manner::Breaks(kind), Some(kind)),
                 (Manner::Full, Some(ErrorKind::WriteZero)),
             ] {
+                // Its own each time: what becomes of memory after an error is another check's.
+                let render = renderer(&cfg);
                 tray.expect(&doc);
                 let mut client = Peculiar {
                     tray: &mut tray,
@@ -306,7 +315,7 @@ pub async fn errors(cx: &Check) -> Outcome {
                 tray.holds_a_part()?;
             }
             for after in [0, 1] {
-                sink_fails(&render, &doc, kind, after)?;
+                sink_fails(&renderer(&cfg), &doc, kind, after)?;
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ const TAIL: &str =
 const MIXED: &str = "Two documents were in the same memory at the same time: it was given away while a body in it was \
                      still on its way.";
 const CUT: &str = "The body ends early: what a call says that it has taken is all that it has taken.";
-const FORMAT: &str =
+pub const FORMAT: &str =
     "Customers compare bodies byte for byte: another way to render must give the same bytes.";
 
 /// How much of a body is kept to say what is wrong with it.

@@ -31,7 +31,7 @@ const ENDED_AS_WELL: Duration = Duration::from_millis(500);
 pub async fn whole(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let world = Arc::new(World {
-        warehouse: Warehouse::visit(&pg).await?,
+        warehouse: Warehouse::visit(&pg),
         prices: Prices::start(cx.harness_handle())?,
         pg,
         failed: AtomicBool::new(false),

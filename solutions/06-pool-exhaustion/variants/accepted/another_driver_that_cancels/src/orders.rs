@@ -112,11 +112,13 @@ async fn within<T, F>(
 where
     F: Future<Output = (Result<T, OrderError>, Session)>,
 {
-    let canceller = session.canceller();
+    let canceller = session.limit().is_none().then(|| session.canceller());
     let mut working = std::pin::pin!(work(session));
     let mut done = tokio::time::timeout(limit, &mut working).await;
     if done.is_err() {
-        tokio::time::timeout(GRACE, canceller.cancel_query(NoTls)).await.ok();
+        if let Some(canceller) = canceller {
+            tokio::time::timeout(GRACE, canceller.cancel_query(NoTls)).await.ok();
+        }
         done = tokio::time::timeout(GRACE, &mut working).await;
     }
     match done {

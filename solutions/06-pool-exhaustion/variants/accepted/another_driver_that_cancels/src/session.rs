@@ -16,6 +16,7 @@ pub struct Db {
     config: Config,
     idle: Arc<Mutex<Vec<Connection>>>,
     deadline: Duration,
+    via_bouncer: bool,
 }
 
 /// Closed at once when it is dropped, whatever is under way on it.
@@ -42,6 +43,7 @@ impl Db {
             config,
             idle: Arc::default(),
             deadline: cfg.query_deadline,
+            via_bouncer: cfg.via_bouncer,
         }
     }
 
@@ -53,6 +55,7 @@ impl Db {
         Ok(Session {
             connection: Some(connection),
             idle: self.idle.clone(),
+            limit: self.via_bouncer.then_some(self.deadline),
         })
     }
 
@@ -77,11 +80,18 @@ impl Db {
 pub struct Session {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    limit: Option<Duration>,
 }
 
 impl Session {
     pub fn canceller(&self) -> CancelToken {
         self.cancel_token()
+    }
+
+    /// Where statements have to be transactions with a limit of their own: a cancellation whose sender does not wait for
+    /// it is lost in PgBouncer 1.18 and may end it, and this driver does not wait.
+    pub fn limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     /// Gives the connection back, unless it is of no use any more.

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::config::Host;
+use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_util::task::TaskTracker;
 
 use crate::engine::crunch::Line;
@@ -74,6 +77,23 @@ impl Warehouse {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Returns when the server has sent the cancellation on to the process that it is for, which it tells by closing the
+    /// connection: the driver itself does not wait for that, and whoever is given the process next would be hit.
+    async fn cancel(&self, token: &CancelToken) -> std::io::Result<()> {
+        let broken = |_| std::io::ErrorKind::InvalidInput;
+        let config: Config = self.url.parse().map_err(broken)?;
+        let host = match config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.as_str(),
+            _ => "localhost",
+        };
+        let port = config.get_ports().first().copied().unwrap_or(5432);
+        let stream = TcpStream::connect((host, port)).await?.into_std()?;
+        let mut closed = TcpStream::from_std(stream.try_clone()?)?;
+        let sent = token.cancel_query_raw(TcpStream::from_std(stream)?, NoTls).await;
+        sent.map_err(std::io::Error::other)?;
+        closed.read(&mut [0]).await.map(drop)
+    }
+
     fn give_back(&self, client: Client) {
         if !client.is_closed() && !self.places.is_closed() {
             self.idle
@@ -107,7 +127,7 @@ impl Drop for Running {
         self.warehouse.jobs.spawn(async move {
             let _place = place;
             for _ in 0..CANCELS_MAX {
-                if client.cancel_token().cancel_query(NoTls).await.is_err() {
+                if warehouse.cancel(&client.cancel_token()).await.is_err() {
                     break;
                 }
                 // Answered behind whatever the connection was asked before.
