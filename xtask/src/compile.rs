@@ -24,6 +24,19 @@ pub enum Flavour {
     Grade,
     /// Knows where each task waits, by what tokio calls unstable. Without optimiser, so that no frame is inlined away.
     Diagnosis,
+    /// Not what grades, but the program that is watched on call; it knows where tasks wait as well.
+    Incident,
+}
+
+impl Flavour {
+    /// Needs what tokio calls unstable. It has that on Linux only, and a service can be watched without.
+    fn dumps(self) -> bool {
+        match self {
+            Flavour::Grade => false,
+            Flavour::Diagnosis => true,
+            Flavour::Incident => cfg!(target_os = "linux"),
+        }
+    }
 }
 
 /// How the compiler begins to tell that a program could not be linked.
@@ -114,11 +127,17 @@ async fn build_once(
     say: &dyn Fn(&Step),
 ) -> Result<Built, Error> {
     let mut command = cargo(root, target);
-    if flavour == Flavour::Diagnosis {
+    if flavour.dumps() {
         command.env("RUSTFLAGS", "--cfg tokio_unstable -C force-frame-pointers=yes");
+    }
+    if flavour == Flavour::Diagnosis {
         command.args(["--config", "profile.grade.opt-level=0"]);
     }
-    command.args(["build", "--profile", "grade", "--test", "grade", "--keep-going"]);
+    command.args(["build", "--profile", "grade", "--keep-going"]);
+    match flavour {
+        Flavour::Grade | Flavour::Diagnosis => command.args(["--test", "grade"]),
+        Flavour::Incident => command.args(["--bin", "incident"]),
+    };
     command.arg("--message-format=json-render-diagnostics");
     for slug in slugs {
         command.args(["--package", &format!("{slug}-hidden")]);
@@ -126,8 +145,19 @@ async fn build_once(
             command.args(["--features", &format!("{slug}-hidden/exercise")]);
         }
     }
-    if flavour == Flavour::Diagnosis {
-        command.args(["--features", "harness/diagnosis"]);
+    match flavour {
+        Flavour::Grade => {}
+        Flavour::Diagnosis => {
+            command.args(["--features", "harness/diagnosis"]);
+        }
+        Flavour::Incident => {
+            for slug in slugs {
+                command.args(["--features", &format!("{slug}-hidden/oncall")]);
+            }
+            if flavour.dumps() {
+                command.args(["--features", "oncall/dump"]);
+            }
+        }
     }
     let mut child = command.spawn().map_err(|error| Error::Environment {
         what: format!("failed to start cargo: {error}"),
@@ -219,8 +249,10 @@ fn collect(artifacts: &str, diagnostics: String) -> Built {
             continue;
         }
         let package = package_name(&id);
+        let is =
+            |name: &str, kind: &str| target.name == name && target.kind.iter().any(|known| known == kind);
         match message.executable {
-            Some(program) if target.kind.iter().any(|kind| kind == "test") && target.name == "grade" => {
+            Some(program) if is("grade", "test") || is("incident", "bin") => {
                 built.programs.insert(package, program);
             }
             _ => built

@@ -1,6 +1,7 @@
 //! Every flag of every command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -29,6 +30,8 @@ pub enum Command {
     /// Grade your fix: hidden checks, then budgets against the reference
     #[command(after_help = EXIT_CODES)]
     Grade(Grade),
+    /// Watch the service break, with the tools that you would have on call
+    Incident(Incident),
     /// The author's proof: exercise, reference and every variant give what they declare
     Verify(Verify),
     /// The next hint for a check
@@ -111,6 +114,42 @@ pub struct Grade {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct Incident {
+    pub scenario: String,
+    /// How long it lasts: `90s`, `10m`
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = lasts)]
+    pub lasts: Duration,
+    /// The same traffic again
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Watch the reference solution in place of the exercise
+    #[arg(long)]
+    pub reference: bool,
+    /// The port of the page, on 127.0.0.1; one that is free without it
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Give the service this much memory, as in `64m`
+    #[arg(long, value_name = "LIMIT")]
+    pub memory: Option<String>,
+    /// How servers are had
+    #[arg(long, value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
+    pub services: ServiceMode,
+}
+
+/// `90s`, `10m`, `90`.
+fn lasts(text: &str) -> Result<Duration, String> {
+    let (digits, factor) = match text.strip_suffix(['s', 'm']) {
+        Some(digits) if text.ends_with('m') => (digits, 60),
+        Some(digits) => (digits, 1),
+        None => (text, 1),
+    };
+    match digits.parse::<u64>() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds * factor)),
+        _ => Err("a duration is a number of seconds or minutes, as in 90s or 10m".to_owned()),
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct Verify {
     /// Which scenarios; all without one
     pub scenarios: Vec<String>,
@@ -190,4 +229,19 @@ pub enum ServicesVerb {
 pub struct Doctor {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("90s", Some(90))]
+    #[case("10m", Some(600))]
+    #[case("7", Some(7))]
+    #[case("0", None)]
+    #[case("soon", None)]
+    fn durations(#[case] text: &str, #[case] seconds: Option<u64>) {
+        assert_eq!(super::lasts(text).ok().map(|lasts| lasts.as_secs()), seconds);
+    }
 }

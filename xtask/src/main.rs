@@ -17,6 +17,7 @@ mod globs;
 mod grade;
 mod heard;
 mod hint;
+mod incident;
 mod lanes;
 mod lend;
 mod list;
@@ -78,6 +79,7 @@ async fn dispatch(flags: Flags) -> anyhow::Result<ExitCode> {
     match flags.command.unwrap_or_default() {
         Command::List(list) => list::run(&workbook, &list),
         Command::Grade(grade) => grade::run(&workbook, &grade).await,
+        Command::Incident(incident) => incident::run(&workbook, &incident).await,
         Command::Verify(verify) => verify::run(&workbook, &verify).await,
         Command::Hint(hint) => hint::run(&workbook, &hint),
         Command::Debrief(debrief) => debrief::run(&workbook, &debrief),

@@ -51,6 +51,14 @@ impl Check {
         }
     }
 
+    /// For a program that grades nothing and is watched on call: the same servers and databases, and nobody who judges.
+    ///
+    /// # Errors
+    /// The parent is not `cargo xtask incident`.
+    pub fn watched() -> std::io::Result<Check> {
+        crate::runner::watched()
+    }
+
     /// From here on somebody waits for signs of life.
     pub(crate) fn guard(&self, spec: Spec) {
         let sight = Sight {

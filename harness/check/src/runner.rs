@@ -61,6 +61,18 @@ fn run_here(name: &str, spec: Spec, body: impl AsyncFn(&Check) -> Outcome) {
     std::process::exit(JUDGED_EXIT);
 }
 
+/// What a program is given that is watched on call: the servers and databases that a check would have, by the same pipe,
+/// and nobody who judges it.
+///
+/// # Errors
+/// The parent is not `cargo xtask incident`.
+pub(crate) fn watched() -> std::io::Result<Check> {
+    prctl::set_pdeathsig(Signal::SIGTERM).ok();
+    resource::setrlimit(resource::Resource::RLIMIT_CORE, 0, 0).ok();
+    let (channel, job) = Channel::open()?;
+    Ok(Check::new(job, harness_runtime(), channel))
+}
+
 fn judge(cx: &Check, spec: Spec, body: impl AsyncFn(&Check) -> Outcome) -> Judgement {
     if cx.job.sites {
         alloc::sites::record(true);

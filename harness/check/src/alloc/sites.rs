@@ -209,7 +209,9 @@ pub(crate) fn subject_file(file: &str) -> Option<&str> {
     (!file.contains("/hidden/")).then_some(file)
 }
 
-fn walk(frames: &mut [usize; FRAMES]) {
+/// The addresses that the calling function, and each that led to it, will return to; innermost first, as many as there is room
+/// for. Allocates nothing.
+pub fn walk(frames: &mut [usize]) {
     let (low, high) = stack_bounds();
     let mut frame = frame_pointer();
     for slot in frames.iter_mut() {

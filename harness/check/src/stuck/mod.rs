@@ -11,5 +11,11 @@ mod watchdog;
 mod words;
 
 #[cfg(all(tokio_unstable, feature = "diagnosis"))]
-pub(crate) use tasks::watch as watch_tasks;
+pub use tasks::{spawned, told as waits, watch as watch_tasks};
 pub(crate) use watchdog::{Sight, Watchdog};
+
+/// What the other threads of this process do, those first that are blocked in the graded code. Interrupts what they wait
+/// in; see `stacks` for what it costs and cannot see.
+pub fn threads() -> Vec<String> {
+    words::of_threads(&stacks::all())
+}

@@ -14,15 +14,13 @@ use tokio::task::Id;
 
 use super::words::{self, Place};
 
-/// How long the runtime may take for its dump.
-const DUMP_MAX: Duration = Duration::from_millis(1200);
 /// Kinds of waits that are told.
 const WAITS_TOLD: usize = 8;
 
 static BIRTHS: Mutex<BTreeMap<u64, &'static Location<'static>>> = Mutex::new(BTreeMap::new());
 
 /// Notes where each task of the runtime is spawned, and forgets it when it ends.
-pub(crate) fn watch(builder: &mut Builder) {
+pub fn watch(builder: &mut Builder) {
     builder
         .on_task_spawn(|meta| {
             births().insert(number(meta.id()), meta.spawned_at());
@@ -32,14 +30,17 @@ pub(crate) fn watch(builder: &mut Builder) {
         });
 }
 
-/// What the tasks of `subject` wait for, the same waits together, the most frequent first.
-pub(super) fn told(subject: &Handle) -> Vec<String> {
+/// What the tasks of `subject` wait for, the same waits together, the most frequent first. The runtime has `dump_max` for
+/// its dump.
+pub fn told(subject: &Handle, dump_max: Duration) -> Vec<String> {
     let alive = births().len();
-    let Some(dump) = dump(subject) else {
+    let Some(dump) = dump(subject, dump_max) else {
         let mut told = vec![format!(
             "tasks: {alive} are alive; the runtime does not say what they wait for, because a thread of it is blocked"
         )];
-        told.extend(spawned());
+        told.extend(
+            (spawned().into_iter()).map(|(place, tasks)| format!("tasks: {tasks} spawned at {place}")),
+        );
         return told;
     };
     let mut waits: HashMap<String, usize> = HashMap::new();
@@ -76,7 +77,7 @@ pub(super) fn told(subject: &Handle) -> Vec<String> {
 }
 
 /// On a thread of its own: a runtime that cannot answer may never do.
-fn dump(subject: &Handle) -> Option<Dump> {
+fn dump(subject: &Handle, dump_max: Duration) -> Option<Dump> {
     let (sender, answered) = mpsc::channel();
     let subject = subject.clone();
     let asking = std::thread::Builder::new()
@@ -94,7 +95,7 @@ fn dump(subject: &Handle) -> Option<Dump> {
             sender.send(dump?).ok()
         });
     asking.ok()?;
-    answered.recv_timeout(DUMP_MAX).ok()
+    answered.recv_timeout(dump_max).ok()
 }
 
 fn wait(places: &[Place], born: Option<&'static Location<'static>>) -> Option<String> {
@@ -111,18 +112,18 @@ fn wait(places: &[Place], born: Option<&'static Location<'static>>) -> Option<St
     }
 }
 
-/// Where the tasks that are alive were spawned, as far as that is in the graded code.
-fn spawned() -> Vec<String> {
+/// Where the tasks that are alive were spawned, as far as that is in the graded code, and how many at each place; the most
+/// first.
+pub fn spawned() -> Vec<(String, usize)> {
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for at in births().values() {
         if let Some(place) = words::shown(at.file(), at.line()) {
             *places.entry(place).or_default() += 1;
         }
     }
+    let mut places: Vec<(String, usize)> = places.into_iter().collect();
+    places.sort_by_key(|(_, tasks)| std::cmp::Reverse(*tasks));
     places
-        .into_iter()
-        .map(|(place, tasks)| format!("tasks: {tasks} spawned at {place}"))
-        .collect()
 }
 
 fn place(symbol: &tokio::runtime::dump::BacktraceSymbol) -> Place {

@@ -19,6 +19,10 @@ const ASKING_MAX: Duration = Duration::from_millis(700);
 /// The shortest and the longest time between two looks.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 
+/// How long the runtime may take to tell what its tasks wait for.
+#[cfg(all(tokio_unstable, feature = "diagnosis"))]
+const DUMP_MAX: Duration = Duration::from_millis(1200);
+
 type Told = Box<dyn Fn() -> String + Send>;
 
 /// What the check and its watchdog share.
@@ -181,7 +185,7 @@ impl Watchdog {
             because = words.because.clone();
             #[cfg(all(tokio_unstable, feature = "diagnosis"))]
             if let Some(subject) = &words.subject {
-                evidence.extend(super::tasks::told(subject));
+                evidence.extend(super::tasks::told(subject, DUMP_MAX));
             }
             #[cfg(not(all(tokio_unstable, feature = "diagnosis")))]
             let _ = &words.subject;

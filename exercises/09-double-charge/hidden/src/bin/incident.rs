@@ -1,0 +1,75 @@
+//! The morning of a sale at `pay`, watched: `cargo xtask incident`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use double_charge_hidden::instance::pool;
+use double_charge_hidden::provider::Provider;
+use double_charge_hidden::stage::database;
+use double_charge_hidden::subject::{HttpPsp, IdemCfg, Payments};
+use double_charge_hidden::traffic::sale::{self, Served};
+use harness::Failure;
+use oncall::{Shift, Unit};
+
+const INSTANCES: [&str; 3] = ["pay-1", "pay-2", "pay-3"];
+
+#[global_allocator]
+static HEAP: oncall::Recording = oncall::Recording;
+
+fn main() -> std::process::ExitCode {
+    oncall::run(oncall::incident!(), traffic)
+}
+
+async fn traffic(shift: Shift) -> Result<(), String> {
+    set(shift).await.map_err(|failure| failure.to_string())
+}
+
+async fn set(shift: Shift) -> Result<(), Failure> {
+    let pg = database(shift.check()).await?;
+    let provider = Arc::new(Provider::start(shift.check().harness_handle())?);
+    oncall::postgres::watch(&shift, &pg, |_| None);
+    let (charges, settled) = (provider.clone(), provider.clone());
+    shift
+        .chart("At the provider, per second", Unit::Count)
+        .counter(
+            "provider_charges",
+            &[],
+            "Charges in the provider's settlement file",
+            move || charges.book().charged.len() as f64,
+        )
+        .show();
+    shift
+        .chart("Customers who were charged more than once", Unit::Count)
+        .gauge(
+            "settlement_orders_charged_twice",
+            &[],
+            "Orders with more than one charge in the settlement file",
+            move || charged_twice(&settled),
+        )
+        .show();
+    let mut instances = Vec::new();
+    for name in INSTANCES {
+        let tap = pg.another_tap().await?;
+        let psp = HttpPsp {
+            base_url: provider.door(name),
+        };
+        let cfg = IdemCfg {
+            lease: Duration::from_secs(5),
+            retention: Duration::from_secs(24 * 60 * 60),
+        };
+        instances.push(Arc::new(Payments::new(pool(&tap)?, Arc::new(psp), cfg).await));
+    }
+    let calls = shift.calls();
+    let served = move |served: Served| calls.answered("checkout", served.latency, served.ok);
+    sale::drive(&instances, &provider, shift.seed(), shift.lasts(), served).await;
+    Ok(())
+}
+
+fn charged_twice(provider: &Provider) -> f64 {
+    let mut orders: HashMap<String, usize> = HashMap::new();
+    for charged in provider.book().charged {
+        *orders.entry(charged.order_id).or_default() += 1;
+    }
+    orders.values().filter(|charges| **charges > 1).count() as f64
+}
