@@ -110,7 +110,7 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("POST /v3/kv/txn HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", Some(50))]
+    #[case("POST /v3/kv/txn HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", Some(49))]
     #[case("POST /v3/kv/txn HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}", None)]
     #[case("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", Some(33))]
     #[case("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{", Some(39))]
