@@ -61,7 +61,17 @@ async fn converse(
 ) -> io::Result<()> {
     client.stream.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    while let Some((head, message)) = client.message().await? {
+    loop {
+        // Between two requests the server may hang up too, and says nothing else.
+        let mut more = [0];
+        let next = tokio::select! {
+            biased;
+            next = client.message() => next?,
+            _ = server.peek(&mut more) => None,
+        };
+        let Some((head, message)) = next else {
+            return Ok(());
+        };
         let path = head.path().to_owned();
         shared.note(|counts| {
             counts.requests += 1;
@@ -90,7 +100,6 @@ async fn converse(
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Passes on the answer to `request`; whether the connection goes on. Whoever hangs up while it waits for an answer ends
