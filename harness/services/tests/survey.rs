@@ -20,7 +20,8 @@ fn a_bare_machine_is_surveyed_without_an_error() {
         ..Options::with_cache(root.path())
     });
     assert!(matches!(survey.daemon, DaemonState::Absent(_)));
-    for kind in &survey.kinds {
+    // DynamoDB is the workbook's own program, which cargo makes.
+    for kind in survey.kinds.iter().filter(|kind| kind.kind != Kind::DynamoDb) {
         assert!(!kind.is_available(), "{kind:?}");
         assert!(kind.ways.iter().all(|way| way.next.is_some()), "{kind:?}");
     }
