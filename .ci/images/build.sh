@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the five images that the services run in, under the public images' names and with their interface, from the
-# distribution's packages (DynamoDB's from the workbook's own program): for machines that have a container daemon and a package mirror, but no image registry.
+# distribution's packages (DynamoDB's from the workbook's own program): for machines that have a container daemon and a
+# package mirror, but no image registry.
 #
 #   .ci/images/build.sh              builds those that the daemon does not have yet
 #   .ci/images/build.sh --force      builds them again

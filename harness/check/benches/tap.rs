@@ -8,25 +8,11 @@ use harness::postgres::PgTap;
 use harness::ratio;
 use pgwire::Config;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use std::sync::mpsc;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Runtime;
 
 const CLIENTS: u32 = 8;
 const QUERIES_PER_CLIENT: u32 = 50;
 const ROWS: i64 = 20_000;
-
-fn harness_thread() -> Handle {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        sender.send(runtime.handle().clone()).ok();
-        runtime.block_on(std::future::pending::<()>());
-    });
-    receiver.recv().expect("a runtime on its thread")
-}
 
 async fn pool(config: &Config) -> PgPool {
     let Config {
@@ -81,7 +67,7 @@ async fn large_result(pool: &PgPool) {
 fn compare(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let server = services::testing::postgres_admin();
-    let tap = PgTap::start(&harness_thread(), &server).expect("a tap");
+    let tap = PgTap::start(&harness::harness_runtime(), &server).expect("a tap");
     let direct = runtime.block_on(pool(&server));
     let tapped = runtime.block_on(pool(tap.config()));
 
@@ -118,7 +104,7 @@ async fn interleaved(name: &str, tapped: impl AsyncFn(), direct: impl AsyncFn())
 fn compare_interleaved(_: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let server = services::testing::postgres_admin();
-    let tap = PgTap::start(&harness_thread(), &server).expect("a tap");
+    let tap = PgTap::start(&harness::harness_runtime(), &server).expect("a tap");
     runtime.block_on(async {
         let (direct, tapped) = (pool(&server).await, pool(tap.config()).await);
         interleaved(

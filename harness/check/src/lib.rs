@@ -46,7 +46,7 @@ pub use wait::{eventually, within};
 
 /// Used by [`check!`].
 #[doc(hidden)]
-pub use runner::run;
+pub use runner::{harness_runtime, run};
 
 /// Every program that links the harness counts its allocations. A second global allocator is a build error, which is
 /// wanted: memory that is still reachable is freed by no allocator. (A program that is watched on call, and grades nothing,

@@ -150,8 +150,12 @@ fn judgement(cx: &Check, outcome: Outcome) -> Judgement {
     }
 }
 
-/// A thread that runs what belongs to the grader, exempt from the allocation counts, until the process ends.
-fn harness_runtime() -> Handle {
+/// A runtime on a thread that runs what belongs to the grader, exempt from the allocation counts, until the process ends.
+/// Each call starts another. A check has its own ([`Check::harness_handle`]); this is for tests and benches of probes.
+///
+/// # Panics
+/// When the machine gives no thread.
+pub fn harness_runtime() -> Handle {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new()
         .name("harness".to_owned())

@@ -1,5 +1,6 @@
 //! A watched program from its beginning to its end.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -69,9 +70,10 @@ impl Flags {
 
 /// Runs `traffic` against the service until its time is over, it ends, or somebody ends it, and serves what there is to
 /// see meanwhile.
-pub fn run<F>(incident: Incident, traffic: impl FnOnce(Shift) -> F) -> ExitCode
+pub fn run<F, E>(incident: Incident, traffic: impl FnOnce(Shift) -> F) -> ExitCode
 where
-    F: Future<Output = Result<(), String>> + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display,
 {
     match incident.run(traffic) {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,9 +85,10 @@ where
 }
 
 impl Incident {
-    fn run<F>(self, traffic: impl FnOnce(Shift) -> F) -> Result<(), String>
+    fn run<F, E>(self, traffic: impl FnOnce(Shift) -> F) -> Result<(), String>
     where
-        F: Future<Output = Result<(), String>> + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
     {
         let flags = Flags::read(std::env::args().skip(1))?;
         // Before there is another thread: all of them leave these signals to the one that waits for them.
@@ -115,7 +118,8 @@ impl Incident {
             let address = serve(&shift, &history, flags.port)?;
             say(&self.opening(&shift, address));
         }
-        let traffic = service.spawn(traffic(shift.clone()));
+        let traffic = traffic(shift.clone());
+        let traffic = service.spawn(async move { traffic.await.map_err(|error| error.to_string()) });
         let ended = self.watch(&shift, &history, flags, traffic);
         say(&closing(&shift));
         // A service that hangs is left hanging: the process ends now.

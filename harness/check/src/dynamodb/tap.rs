@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, JoinSet};
 
 use super::counts::Counts;
 use super::operation::Request;
@@ -16,7 +14,7 @@ use super::partition::Partitions;
 use super::refusal::{Refusal, RefusalGuard, Refusals};
 use super::wire;
 use crate::Failure;
-use crate::tap::{self, Gate, Protocol, RuleGuard, Rules, Verdict, When};
+use crate::tap::{self, Front, Gate, Protocol, RuleGuard, Rules, Verdict, When, reached};
 use crate::wait::patiently;
 
 /// DynamoDB, as its taps' rules see it: both a request and the answer to it by what was asked.
@@ -52,8 +50,7 @@ impl Rule {
 #[derive(Debug)]
 pub struct DynamoTap {
     shared: Arc<Shared>,
-    port: u16,
-    accepting: JoinHandle<()>,
+    front: Front,
 }
 
 /// What the connections of one tap share.
@@ -99,11 +96,6 @@ impl DynamoTap {
         hash_key: &str,
         partitions: &Partitions,
     ) -> io::Result<DynamoTap> {
-        let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let own_port = listener.local_addr()?.port();
-        let listener = TcpListener::from_std(listener)?;
         let shared = Arc::new(Shared {
             rules: Arc::default(),
             refusals: Arc::default(),
@@ -114,17 +106,16 @@ impl DynamoTap {
             cuts: watch::Sender::new(0),
             numbers: AtomicU64::new(0),
         });
-        let accepting = runtime.spawn(accept(shared.clone(), listener, (host.to_owned(), port)));
-        Ok(DynamoTap {
-            shared,
-            port: own_port,
-            accepting,
-        })
+        let (serving, server) = (shared.clone(), (host.to_owned(), port));
+        let front = Front::open(runtime, move |client| {
+            wire::serve(serving.clone(), client, server.clone())
+        })?;
+        Ok(DynamoTap { shared, front })
     }
 
     /// What the subject is given.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.front.port())
     }
 
     /// What has passed until now.
@@ -148,16 +139,7 @@ impl DynamoTap {
         deadline: Duration,
         fulfilled: impl Fn(&Counts) -> bool,
     ) -> Result<(), Failure> {
-        let waiting = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.changed.notified());
-                changed.as_mut().enable();
-                if fulfilled(&self.shared.books().counts) {
-                    return;
-                }
-                changed.await;
-            }
-        };
+        let waiting = reached(&self.shared.changed, || fulfilled(&self.shared.books().counts));
         patiently(deadline, waiting).await.map_err(|limit| {
             Failure::new(format!("{what} did not happen within {limit:?}"))
                 .evidence(format!("seen by the tap: {:?}", self.counts()))
@@ -214,28 +196,5 @@ fn given(
     move |request| match pred(request) {
         true => verdict.clone(),
         false => Verdict::Pass,
-    }
-}
-
-impl Drop for DynamoTap {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, server: (String, u16)) {
-    // Dropped with this task, which ends every connection's.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    connections.spawn(wire::serve(shared.clone(), client, server.clone()));
-                }
-                // Out of descriptors, most likely: let the connections that are there go on and free some.
-                Err(_) => tokio::task::yield_now().await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
     }
 }

@@ -4,16 +4,14 @@ use super::rule::{Reply, Request, Rest, Rule};
 use super::wire;
 use crate::Failure;
 use crate::sweep::Points;
-use crate::tap::{Gate, Link, LinkGuard, LinkState, RuleGuard, Rules, Verdict, When};
+use crate::tap::{Front, Gate, Link, LinkGuard, LinkState, RuleGuard, Rules, Verdict, When, reached};
 use crate::wait::patiently;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, JoinSet};
 
 /// What passed through a tap since it was started, as the client's side sees it: a request counts when all of it has
 /// arrived, whether or not it is passed on.
@@ -53,18 +51,12 @@ impl Shared {
 #[derive(Debug)]
 pub struct EtcdTap {
     shared: Arc<Shared>,
-    port: u16,
-    accepting: JoinHandle<()>,
+    front: Front,
 }
 
 impl EtcdTap {
     /// Starts a tap in front of the node at `host` and `port`, on `runtime`: the harness's own, as a rule.
     pub fn start(runtime: &Handle, host: &str, port: u16) -> io::Result<EtcdTap> {
-        let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let own_port = listener.local_addr()?.port();
-        let listener = TcpListener::from_std(listener)?;
         let shared = Arc::new(Shared {
             rules: Arc::default(),
             counts: Mutex::default(),
@@ -72,17 +64,16 @@ impl EtcdTap {
             link: Arc::new(watch::Sender::new(Link::default())),
             cuts: watch::Sender::new(0),
         });
-        let accepting = runtime.spawn(accept(shared.clone(), listener, (host.to_owned(), port)));
-        Ok(EtcdTap {
-            shared,
-            port: own_port,
-            accepting,
-        })
+        let (serving, server) = (shared.clone(), (host.to_owned(), port));
+        let front = Front::open(runtime, move |client| {
+            wire::serve(serving.clone(), client, server.clone())
+        })?;
+        Ok(EtcdTap { shared, front })
     }
 
     /// What the subject is given.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.front.port())
     }
 
     /// What has passed until now.
@@ -107,16 +98,7 @@ impl EtcdTap {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
         };
-        let waiting = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.changed.notified());
-                changed.as_mut().enable();
-                if fulfilled(&counts()) {
-                    return;
-                }
-                changed.await;
-            }
-        };
+        let waiting = reached(&self.shared.changed, || fulfilled(&counts()));
         patiently(deadline, waiting).await.map_err(|limit| {
             Failure::new(format!("{what} did not happen within {limit:?}"))
                 .evidence(format!("seen by the tap: {:?}", counts()))
@@ -170,28 +152,5 @@ impl EtcdTap {
     /// Breaks every connection.
     pub fn cut_all(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
-    }
-}
-
-impl Drop for EtcdTap {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, server: (String, u16)) {
-    // Dropped with this task, which ends every connection's.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    connections.spawn(wire::serve(shared.clone(), client, server.clone()));
-                }
-                // Out of descriptors, most likely: let the connections that are there go on and free some.
-                Err(_) => tokio::task::yield_now().await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
     }
 }

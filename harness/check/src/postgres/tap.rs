@@ -7,16 +7,14 @@ use super::shared::Shared;
 use super::wire;
 use crate::Failure;
 use crate::sweep::Points;
-use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
+use crate::tap::{Front, Gate, LinkGuard, RuleGuard, Verdict, When, reached};
 use pgwire::Config;
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
 
 /// A front of one PostgreSQL database: subjects connect to [`PgTap::url`], and everything that passes is counted and
 /// can be disturbed. Dropping it closes its port and breaks what is connected.
@@ -30,7 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct PgTap {
     shared: Arc<Shared>,
     subject: Config,
-    accepting: JoinHandle<()>,
+    _front: Front,
 }
 
 impl PgTap {
@@ -38,26 +36,20 @@ impl PgTap {
     /// which should be the harness's own: then nothing of it counts as the subject's, and a subject that blocks its
     /// threads does not block the tap.
     pub fn start(runtime: &Handle, server: &Config) -> io::Result<PgTap> {
-        let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
-        let listener = TcpListener::from_std(listener)?;
         let shared = Arc::new(Shared::new());
-        let accepting = runtime.spawn(accept(
-            shared.clone(),
-            listener,
-            (server.host.clone(), server.port),
-        ));
+        let (serving, behind) = (shared.clone(), (server.host.clone(), server.port));
+        let front = Front::open(runtime, move |client| {
+            wire::serve(serving.clone(), client, behind.clone())
+        })?;
         let subject = Config {
             host: "127.0.0.1".to_owned(),
-            port,
+            port: front.port(),
             ..server.clone()
         };
         Ok(PgTap {
             shared,
             subject,
-            accepting,
+            _front: front,
         })
     }
 
@@ -141,16 +133,7 @@ impl PgTap {
         deadline: Duration,
         fulfilled: impl Fn(&Counts) -> bool,
     ) -> Result<(), Failure> {
-        let waiting = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.changed.notified());
-                changed.as_mut().enable();
-                if fulfilled(&self.shared.books().counts) {
-                    return;
-                }
-                changed.await;
-            }
-        };
+        let waiting = reached(&self.shared.changed, || fulfilled(&self.shared.books().counts));
         tokio::time::timeout(deadline, waiting).await.map_err(|_| {
             Failure::new(format!("{what} did not happen within {deadline:?}"))
                 .evidence(format!("seen by the tap: {:?}", self.counts()))
@@ -286,12 +269,6 @@ impl PgTap {
     }
 }
 
-impl Drop for PgTap {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 /// Recognises the k-th message of any client.
 struct Nth {
     k: u64,
@@ -331,21 +308,4 @@ fn told(request: &Request<'_>) -> String {
         shown.push('…');
     }
     format!("{:?} `{shown}`", request.kind)
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, server: (String, u16)) {
-    // Dropped with this task, which ends every connection's.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    connections.spawn(wire::serve(shared.clone(), client, server.clone()));
-                }
-                // Out of descriptors, most likely: let the connections that are there go on and free some.
-                Err(_) => tokio::task::yield_now().await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
 }

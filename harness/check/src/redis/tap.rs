@@ -6,14 +6,12 @@ use super::shared::Shared;
 use super::wire;
 use crate::Failure;
 use crate::sweep::Points;
-use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
+use crate::tap::{Front, Gate, LinkGuard, RuleGuard, Verdict, When, reached};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
 
 /// A front of one Redis server: subjects connect to [`RedisTap::url`], and everything that passes is counted and can be
 /// disturbed. Dropping it closes its port and breaks what is connected.
@@ -24,35 +22,28 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Debug)]
 pub struct RedisTap {
     shared: Arc<Shared>,
-    port: u16,
-    accepting: JoinHandle<()>,
+    front: Front,
 }
 
 impl RedisTap {
     /// Starts a tap in front of the server at `host` and `port`. It runs on `runtime`, which should be the harness's own:
     /// then nothing of it counts as the subject's, and a subject that blocks its threads does not block the tap.
     pub fn start(runtime: &Handle, host: &str, port: u16) -> io::Result<RedisTap> {
-        let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let own_port = listener.local_addr()?.port();
-        let listener = TcpListener::from_std(listener)?;
         let shared = Arc::new(Shared::new());
-        let accepting = runtime.spawn(accept(shared.clone(), listener, (host.to_owned(), port)));
-        Ok(RedisTap {
-            shared,
-            port: own_port,
-            accepting,
-        })
+        let (serving, server) = (shared.clone(), (host.to_owned(), port));
+        let front = Front::open(runtime, move |client| {
+            wire::serve(serving.clone(), client, server.clone())
+        })?;
+        Ok(RedisTap { shared, front })
     }
 
     /// What the subject is given.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://127.0.0.1:{}/", self.front.port())
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.front.port()
     }
 
     /// What has passed until now.
@@ -97,16 +88,7 @@ impl RedisTap {
         deadline: Duration,
         fulfilled: impl Fn(&Counts) -> bool,
     ) -> Result<(), Failure> {
-        let waiting = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.changed.notified());
-                changed.as_mut().enable();
-                if fulfilled(&self.shared.books().counts) {
-                    return;
-                }
-                changed.await;
-            }
-        };
+        let waiting = reached(&self.shared.changed, || fulfilled(&self.shared.books().counts));
         tokio::time::timeout(deadline, waiting).await.map_err(|_| {
             Failure::new(format!("{what} did not happen within {deadline:?}"))
                 .evidence(format!("seen by the tap: {:?}", self.counts()))
@@ -233,12 +215,6 @@ impl RedisTap {
     }
 }
 
-impl Drop for RedisTap {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 /// Recognises the k-th command of any client.
 struct Nth {
     k: u64,
@@ -255,22 +231,5 @@ impl Nth {
 
     fn is(&self, request: &Request<'_>) -> bool {
         request.data && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.k
-    }
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, server: (String, u16)) {
-    // Dropped with this task, which ends every connection's.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    connections.spawn(wire::serve(shared.clone(), client, server.clone()));
-                }
-                // Out of descriptors, most likely: let the connections that are there go on and free some.
-                Err(_) => tokio::task::yield_now().await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
     }
 }

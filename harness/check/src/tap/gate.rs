@@ -1,5 +1,6 @@
 //! A queue of messages that wait until they are let go, in order of arrival.
 
+use super::front::reached;
 use crate::Failure;
 use crate::wait::patiently;
 use std::collections::VecDeque;
@@ -80,17 +81,7 @@ impl Gated {
         deadline: Duration,
         count: impl Fn(&Gated) -> usize,
     ) -> Result<(), Failure> {
-        let reached = async {
-            loop {
-                let mut changed = std::pin::pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if count(self) >= n {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        patiently(deadline, reached)
+        patiently(deadline, reached(&self.changed, || count(self) >= n))
             .await
             .map_err(|limit| Failure::new(format!("{} of {n} {what} within {limit:?}", count(self))))
     }

@@ -30,11 +30,7 @@ fn main() -> std::process::ExitCode {
     oncall::run(oncall::incident!(), traffic)
 }
 
-async fn traffic(shift: Shift) -> Result<(), String> {
-    set(shift).await.map_err(|failure| failure.to_string())
-}
-
-async fn set(shift: Shift) -> Result<(), Failure> {
+async fn traffic(shift: Shift) -> Result<(), Failure> {
     let pg = database(shift.check()).await?;
     oncall::postgres::watch(&shift, &pg, |_| None);
     let prices = Prices::start(shift.check().harness_handle())?;
