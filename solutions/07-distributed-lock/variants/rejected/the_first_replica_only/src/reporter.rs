@@ -119,10 +119,7 @@ impl Reporter {
         let mut good_until = asked + self.cfg.ttl;
         loop {
             tokio::time::sleep_until(good_until.min(Instant::now() + self.cfg.renew_every)).await;
-            if !self.first {
-            return Ok(Outcome::HeldBy("reporter-0".to_owned()));
-        }
-        let asked = Instant::now();
+            let asked = Instant::now();
             match tokio::time::timeout_at(good_until, self.lock.renew(lease)).await {
                 Ok(Ok(true)) => good_until = asked + self.cfg.ttl,
                 Ok(Err(_)) if Instant::now() < good_until => {}
