@@ -4,6 +4,7 @@
 //! and between two windows keys move, the busiest first, so that the load is even, as DynamoDB's split for heat does it over
 //! minutes. So what decides is how much one key takes, and never how a key's name happens to hash.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,6 +69,8 @@ struct Placed {
     partition: usize,
     /// Units in the current window.
     heat: f64,
+    /// Units in earlier windows, each counting half of the one after it: a short window says little about a key.
+    known: f64,
 }
 
 impl Partitions {
@@ -140,7 +143,10 @@ impl State {
             .values()
             .for_each(|placed| residents[placed.partition] += 1);
         let partition = least(&residents);
-        let placed = Placed { partition, heat: 0.0 };
+        let placed = Placed {
+            partition,
+            ..Placed::default()
+        };
         self.keys.insert(key.to_owned(), placed);
         partition
     }
@@ -152,26 +158,30 @@ impl State {
         }
     }
 
-    /// The busiest key first, each to the partition that has least: of load, and then of keys.
+    /// The busiest key first, each to the partition that has least: of load, and then of keys. Keys that nobody has ever
+    /// used weigh nothing, and are spread by their number.
     fn rebalance(&mut self) {
+        for placed in self.keys.values_mut() {
+            placed.known = placed.known / 2.0 + std::mem::take(&mut placed.heat);
+        }
         let mut keys: Vec<(&String, &mut Placed)> = self.keys.iter_mut().collect();
-        keys.sort_by(|(a, x), (b, y)| y.heat.total_cmp(&x.heat).then_with(|| a.cmp(b)));
+        keys.sort_by(|(a, x), (b, y)| y.known.total_cmp(&x.known).then_with(|| a.cmp(b)));
         let mut load = [(0.0_f64, 0_usize); PARTITIONS];
         for (_, placed) in keys {
-            let at = (0..PARTITIONS)
-                .min_by(|a, b| {
-                    load[*a]
-                        .0
-                        .total_cmp(&load[*b].0)
-                        .then(load[*a].1.cmp(&load[*b].1))
-                })
-                .unwrap_or(0);
-            load[at].0 += placed.heat;
-            load[at].1 += 1;
-            *placed = Placed {
-                partition: at,
-                heat: 0.0,
+            let used = placed.known > 0.0;
+            let least = |a: &usize, b: &usize| {
+                let ((a_units, a_keys), (b_units, b_keys)) = (load[*a], load[*b]);
+                let units = if used {
+                    a_units.total_cmp(&b_units)
+                } else {
+                    Ordering::Equal
+                };
+                units.then(a_keys.cmp(&b_keys))
             };
+            placed.partition = (0..PARTITIONS).min_by(least).unwrap_or(0);
+            let (units, keys) = &mut load[placed.partition];
+            *units += placed.known;
+            *keys += 1;
         }
     }
 }
@@ -231,6 +241,23 @@ mod tests {
         partitions.tick();
         assert!(partitions.admit(&[("t/0", 100.0)]));
         assert_eq!(partitions.tick().busiest_write_share(), 1.0);
+    }
+
+    #[test]
+    fn a_window_in_which_few_keys_were_used_crowds_nobody() {
+        let partitions = Partitions::default();
+        let load = |keys: std::ops::Range<usize>| {
+            for n in keys {
+                assert!(partitions.admit(&[(&format!("t/{n}"), 10.0)]));
+            }
+        };
+        load(0..64);
+        partitions.tick();
+        // One on each partition but one.
+        load(0..7);
+        partitions.tick();
+        load(0..64);
+        assert!(partitions.tick().busiest_write_share() < 0.17);
     }
 
     #[test]
