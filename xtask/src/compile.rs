@@ -105,16 +105,14 @@ pub async fn build_flavour(
         return Ok(built);
     }
     // A build that was killed may leave objects behind that no longer fit each other, which cargo does not notice.
-    let mut clean = cargo(root, target);
-    clean.args(["clean", "--quiet", "--profile", "grade"]);
-    for slug in slugs {
-        let graded = match side {
-            Side::Exercise => (*slug).to_owned(),
-            Side::Reference => format!("{slug}-solution"),
-        };
-        clean.args(["--package", &graded, "--package", &format!("{slug}-hidden")]);
+    let kinds = |slug: &&str| ["", "-solution", "-hidden"].map(|kind| format!("{slug}{kind}"));
+    let packages = slugs.iter().flat_map(kinds).chain(["harness".to_owned()]);
+    for package in packages {
+        // One by one: a workspace that lacks one of them still has the others.
+        let mut clean = cargo(root, target);
+        clean.args(["clean", "--quiet", "--profile", "grade", "--package", &package]);
+        clean.output().await.ok();
     }
-    clean.output().await.ok();
     build_once(flavour, root, target, slugs, side, say).await
 }
 

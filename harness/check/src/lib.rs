@@ -4,11 +4,10 @@
 //! - [`Check`]: what a check is given: its seed, its services, where it puts its figures.
 //! - [`Failure`]: what it ends with when the promise is broken.
 //! - [`alloc`], [`tasks`]: what a process holds: memory, and who asked for it; tasks that are alive.
-//! - [`polls`]: how often a future is polled, to tell waiting from spinning.
-//! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
 //! - [`Machine`]: one instance of a service, stopped while others go on; [`replica`]: one as a process of its own.
 //! - [`polls`]: how often a future is polled, to tell waiting from spinning.
 //! - [`ratio`], [`instructions`]: what work costs compared with the reference's.
+//! - [`preempt`]: a thread that stands still in the middle of what it does.
 //! - [`within`]: liveness, "this finishes at all".
 //! - [`stuck`]: what is told of a check in which nothing happens any more.
 //! - `runner`: a check as a child process, under `xtask` and without it.
@@ -26,6 +25,7 @@ mod machine;
 mod panics;
 pub mod polls;
 pub mod postgres;
+pub mod preempt;
 pub mod ratio;
 pub mod redis;
 pub mod replica;

@@ -101,8 +101,15 @@ async fn escort(
             running.clone(),
             matches!(step, Step::InLine { .. } | Step::Looking),
         );
+        if before.is_none() {
+            cx.note(format!("{step:?}"));
+        }
+        // Whoever stands in the writers' way is judged before it is killed: some statements run after a kill only.
         if stands {
             retried.insert(after.clone());
+            if !crowd.move_on(stage).await? {
+                return Err(stood_still(&step));
+            }
         }
         if stop(&Moment {
             after,
@@ -125,12 +132,10 @@ async fn escort(
             deploy.let_on().await?;
             continue;
         }
-        cx.note(format!("{step:?}"));
-        if !crowd.move_on(stage).await? {
-            return Err(stood_still(&step));
-        }
         if stands {
             crowd.leave().await?;
+        } else if !crowd.move_on(stage).await? {
+            return Err(stood_still(&step));
         }
     }
 }

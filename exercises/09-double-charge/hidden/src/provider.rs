@@ -67,8 +67,8 @@ struct Desk {
     book: watch::Sender<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Turn>>>,
     otherwise: Mutex<Option<Arc<Otherwise>>>,
-    /// Look-ups yet to be answered with an error, by order.
-    failing_lookups: Mutex<HashMap<String, usize>>,
+    /// The errors with which the next look-ups are answered, by order.
+    failing_lookups: Mutex<HashMap<String, VecDeque<StatusCode>>>,
 }
 
 /// A running provider; it ends when it is dropped.
@@ -115,9 +115,9 @@ impl Provider {
         *lock(&self.desk.otherwise) = Some(Arc::new(turn));
     }
 
-    /// The next `n` look-ups of that order's charge are answered with an error that says nothing about it.
-    pub fn fail_lookups(&self, order_id: &str, n: usize) {
-        lock(&self.desk.failing_lookups).insert(order_id.to_owned(), n);
+    /// The next look-ups of that order's charge are answered with these errors, which say nothing about it.
+    pub fn fail_lookups(&self, order_id: &str, errors: &[StatusCode]) {
+        lock(&self.desk.failing_lookups).insert(order_id.to_owned(), errors.iter().copied().collect());
     }
 
     pub fn book(&self) -> Book {
@@ -310,30 +310,26 @@ impl Desk {
             .iter()
             .find(|charged| charged.key == key)
             .cloned();
-        let fails = self.lookup_fails(&key);
+        let error = self.lookup_error(&key);
         self.book.send_modify(|book| book.lookups.push(key));
         if points.pass("the look-up").await == Fate::Lose {
             return None;
         }
-        match first {
-            _ if fails => answer(StatusCode::BAD_GATEWAY, Bytes::new()),
-            Some(charged) => answer(StatusCode::OK, charged.receipt),
-            None => answer(StatusCode::NOT_FOUND, Bytes::new()),
+        match (error, first) {
+            (Some(error), _) => answer(error, Bytes::new()),
+            (None, Some(charged)) => answer(StatusCode::OK, charged.receipt),
+            (None, None) => answer(StatusCode::NOT_FOUND, Bytes::new()),
         }
     }
 
-    /// Whether this look-up is one of those that are to fail. A key is an order's once it was charged under it.
-    fn lookup_fails(&self, key: &str) -> bool {
+    /// What this look-up fails with, if it is to fail. A key is an order's once it was charged under it.
+    fn lookup_error(&self, key: &str) -> Option<StatusCode> {
         let book = self.book.borrow();
-        let mut failing = lock(&self.failing_lookups);
-        let order = book
+        let (order, _) = book
             .asked
             .iter()
-            .find(|(_, keys)| keys.iter().any(|asked| asked == key));
-        let left = order
-            .and_then(|(order, _)| failing.get_mut(order))
-            .filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
+            .find(|(_, keys)| keys.iter().any(|asked| asked == key))?;
+        lock(&self.failing_lookups).get_mut(order)?.pop_front()
     }
 }
 

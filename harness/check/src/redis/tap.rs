@@ -7,6 +7,7 @@ use super::wire;
 use crate::Failure;
 use crate::sweep::Points;
 use crate::tap::{Front, Gate, LinkGuard, RuleGuard, Verdict, When, reached};
+use crate::wait::patiently;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +82,7 @@ impl RedisTap {
     /// Waits until the counts fulfil a condition, woken by each message and not by a clock.
     ///
     /// # Errors
-    /// `what` did not happen within the deadline; the counts are the evidence.
+    /// `what` did not happen within the deadline, which grows while the machine is starved; the counts are the evidence.
     pub async fn until(
         &self,
         what: &str,
@@ -89,8 +90,8 @@ impl RedisTap {
         fulfilled: impl Fn(&Counts) -> bool,
     ) -> Result<(), Failure> {
         let waiting = reached(&self.shared.changed, || fulfilled(&self.shared.books().counts));
-        tokio::time::timeout(deadline, waiting).await.map_err(|_| {
-            Failure::new(format!("{what} did not happen within {deadline:?}"))
+        patiently(deadline, waiting).await.map_err(|limit| {
+            Failure::new(format!("{what} did not happen within {limit:?}"))
                 .evidence(format!("seen by the tap: {:?}", self.counts()))
         })
     }

@@ -1,5 +1,8 @@
 //! Closings: refused in every way, limited, and going on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use deadlock_hidden::books::{Books, numbers};
 use deadlock_hidden::branch::{Branch, deposit, onboard, returned};
 use deadlock_hidden::quiet::until_quiet;
@@ -12,6 +15,8 @@ const HOUSE: u32 = 2;
 const CLOSED: u32 = 3;
 /// Empty accounts, to be closed one after the other.
 const EMPTY: u32 = 100;
+/// No closing takes more.
+const STATEMENTS_MAX: usize = 12;
 
 pub async fn goes_on(cx: &Check) -> Outcome {
     let max_closing = cx.draw("max_closing", &[1, 2, 3]);
@@ -57,6 +62,8 @@ pub async fn goes_on(cx: &Check) -> Outcome {
         .await?;
     closings.cut_off().await?;
     closings.abandoned().await?;
+    closings.overtaken().await?;
+    closings.twice().await?;
     closings.limited().await?;
     closings.against_transfers().await?;
     Books::read(&branch.pg).await?.balance(&before)
@@ -115,6 +122,83 @@ impl Closings<'_> {
             gate.open();
         }
         self.one_more("accounts whose callers go away").await
+    }
+
+    /// Their callers go away while a statement is on its way to the database, and money arrives before it does. Whether it
+    /// was buried shows in the books.
+    async fn overtaken(&mut self) -> Outcome {
+        self.begin("closings whose callers go away, and transfers to the account");
+        for statement in 1..=STATEMENTS_MAX {
+            let account = self.take();
+            let seen = AtomicUsize::new(0);
+            let gate = self.branch.tap.hold_requests(move |request| {
+                request.runs_data() && seen.fetch_add(1, Ordering::SeqCst) + 1 == statement
+            });
+            let (mut set, closed) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+            let ended = closed.clone();
+            self.branch.call(&mut set, move |bank| async move {
+                let answer = bank.close_account(account).await;
+                ended.store(1, Ordering::SeqCst);
+                answer
+            });
+            let come = || gate.waiting() + closed.load(Ordering::SeqCst);
+            until_quiet(&self.branch.pulse, come, 1, 1).await;
+            if closed.load(Ordering::SeqCst) == 1 {
+                break;
+            }
+            set.shutdown().await;
+
+            let (mut moving, moved) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+            let ended = moved.clone();
+            self.branch.call(&mut moving, move |bank| async move {
+                let answer = bank.transfer(FULL, account, 5).await;
+                ended.store(1, Ordering::SeqCst);
+                answer
+            });
+            // Whoever holds the account until the statement has come lets nothing through; that is right as well.
+            until_quiet(&self.branch.pulse, || moved.load(Ordering::SeqCst), 0, 1).await;
+            gate.open();
+            drop(gate);
+            while let Some(answer) = moving.join_next().await {
+                let answer = returned(answer)?;
+                ensure!(
+                    matches!(answer, Ok(_) | Err(BankError::NoAccount { .. })),
+                    "A closing whose caller has gone is over, or it goes on: a transfer to the account is made, or finds it \
+                     closed.",
+                    "a transfer to an account that was being closed answered {answer:?}"
+                );
+            }
+        }
+        self.one_more("accounts whose callers go away before a transfer")
+            .await
+    }
+
+    /// The same account, twice at once.
+    async fn twice(&mut self) -> Outcome {
+        self.begin("an account that is closed twice at once");
+        let account = self.take();
+        let gate = self.branch.tap.hold_replies(|request| request.runs_data());
+        let mut set = JoinSet::new();
+        for _ in 0..2 {
+            self.branch.call(
+                &mut set,
+                move |bank| async move { bank.close_account(account).await },
+            );
+        }
+        until_quiet(&self.branch.pulse, || gate.waiting(), 1, 2).await;
+        gate.open();
+        drop(gate);
+        let mut answers = Vec::new();
+        while let Some(answer) = set.join_next().await {
+            answers.push(returned(answer)?);
+        }
+        answers.sort_by_key(Result::is_err);
+        ensure!(
+            matches!(answers[..], [Ok(()), Err(BankError::NoAccount { .. })]),
+            "An update that finds no row has not said why: the account holds money, or somebody else has closed it.",
+            "an empty account that was closed twice at once answered {answers:?}"
+        );
+        Ok(())
     }
 
     /// Many at once, with the database's answers held: no more than may be are under way.

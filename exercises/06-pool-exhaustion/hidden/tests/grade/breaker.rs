@@ -19,6 +19,8 @@ const HERD: usize = 100;
 
 const TRIED: &str = "While the database is down, every request that tries all the same waits in vain, and keeps the database \
                      from coming back.";
+const STILL_SENT: &str = "Who waited for a turn when the breaker opened is sent to a database that is down all the same: \
+                          whether a request may go is asked when its turn comes.";
 const RUN_OVER: &str =
     "All try at once as soon as the time is over: a database that is just coming back is run over.";
 const NOBODY_TRIES: &str = "When its time is over somebody has to try, or it stays open for ever.";
@@ -153,15 +155,17 @@ pub async fn left_alone(cx: &Check) -> Outcome {
     cx.stage("the database falls silent");
     let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(1)).await?;
     let silent = down.stage.tap.black_hole();
-    let failing = down.failures as usize;
-    let gets = Gets::send(&down.stage.orders, failing);
+    // As many as may be in the database, and others who wait for their turn.
+    let trying = down.stage.cfg.max_db;
+    let gets = Gets::send(&down.stage.orders, trying + HERD);
     gets.until_answered(
-        failing,
+        trying,
         SOON,
         "A connection on which nothing comes any more breaks by itself after a quarter of an hour: the caller has to give \
          up first.",
     )
     .await?;
+    gets.until_answered(trying + HERD, SOON, STILL_SENT).await?;
     let served = gets.right_or(
         unavailable,
         "with the database silent",

@@ -1,17 +1,21 @@
 //! Requests that would take too long.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::postgres::{Lookout, Postgres, Rule, Verdict};
+use harness::postgres::{Kind, Lookout, Postgres, Rule, Verdict};
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pgwire::Client;
 use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::stage::{SOON, Stage};
 use pool_exhaustion_hidden::subject::OrderError;
+use pool_exhaustion_hidden::traffic::fresh;
 
 pub const NO_ANSWER: &str =
     "A request has `query_deadline` in the database, and is answered then, whatever the database does.";
+const ITS_OWN: &str =
+    "`query_deadline` says how long a request has in the database, and not a patience of the pool's own.";
 pub const STILL_RUNNING: &str = "The caller has left, and its statement is still running: a time-out around the call ends the \
                                  waiting, and not the work.";
 
@@ -99,6 +103,9 @@ pub async fn blocked(cx: &Check) -> Outcome {
     for round in 1..=2 {
         cx.stage(format!("the table is locked, round {round}"));
         let gets = Gets::send(&stage.orders, max_db);
+        // By the deadline or within a second of it; the quickest of them tells, whatever else the machine has to do.
+        gets.until_answered(1, deadline + Duration::from_millis(1_500), ITS_OWN)
+            .await?;
         gets.until_answered(max_db, SOON, NO_ANSWER).await?;
         let served = gets.right_or(unavailable, "with the table locked", NO_ANSWER)?;
         ensure!(
@@ -176,7 +183,45 @@ pub async fn silent(cx: &Check) -> Outcome {
     cx.stage("everything passes again");
     drop(silent);
     drop(gate);
-    capacity_is_back(&stage, "with everything passing again").await
+    capacity_is_back(&stage, "with everything passing again").await?;
+    slow(cx, &stage).await
+}
+
+/// A statement that comes so late of an order whose statements take 0.9 of the deadline each comes after 2.7 deadlines, where
+/// one deadline and a second are allowed.
+const TOO_LATE: usize = 4;
+
+/// Each statement of an order takes almost as long as all of them together may.
+async fn slow(cx: &Check, stage: &Stage) -> Outcome {
+    cx.stage("the database is slow with every statement");
+    let each = stage.cfg.query_deadline * 9 / 10;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = asked.clone();
+    let slowing = stage.tap.delay(
+        move |request| {
+            let works = matches!(request.kind, Kind::Execute | Kind::Query) && !request.runs("rollback");
+            counting.fetch_add(usize::from(works), Ordering::SeqCst);
+            works
+        },
+        each,
+    );
+    let placing = stage.orders.place(fresh("slowly", 1));
+    let answer = within(SOON, "an answer to an order", placing).await?;
+    drop(slowing);
+    let asked = asked.load(Ordering::SeqCst);
+    ensure!(
+        asked < TOO_LATE,
+        "A request has `query_deadline` for all that it does, not for each of its statements: where each is slow, it has as \
+         many deadlines as statements.",
+        "each statement took {each:?}, with a query_deadline of {:?}, and an order came to {asked} of them",
+        stage.cfg.query_deadline
+    );
+    ensure!(
+        answer.as_ref().map_or_else(unavailable, |_| true),
+        NO_ANSWER,
+        "with every statement slow, an order got {answer:?}"
+    );
+    capacity_is_back(stage, "with the database quick again").await
 }
 
 /// As many requests as are allowed are in the database at one time, and get their answers.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, SOON};
 use cache_stampede_hidden::env::{ALWAYS, NEVER, Real, Virtual};
-use cache_stampede_hidden::subject::{CacheCfg, PriceCache, should_refresh_early};
+use cache_stampede_hidden::subject::{CacheCfg, PriceCache, Url, should_refresh_early};
 use cache_stampede_hidden::traffic::{Call, Herd, price};
+use harness::redis::Redis;
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 
 const K: &str = "hot";
@@ -90,11 +91,18 @@ fn early(remaining_ms: u64, delta_ms: u64, beta: f64, u: f64) -> bool {
 
 pub async fn before_expiry(cx: &Check) -> Outcome {
     let ttl = Duration::from_millis(cx.draw("ttl in milliseconds", &[3_000, 3_500, 4_000]));
+    let redis = cx.redis().await?;
+    let (alone, shared) = tokio::join!(in_some_life(ttl, None), in_some_life(ttl, Some(&redis)));
+    alone?;
+    shared.map_err(|failure| failure.evidence("so it is with Redis; without it prices are renewed in time"))
+}
+
+async fn in_some_life(ttl: Duration, redis: Option<&Redis>) -> Outcome {
     // A renewal that comes late in a life, and a machine that stands still at that moment: then another life tells.
     let mut seen = Failure::inconclusive("no life was observed");
     let mut failed = 0;
     for _ in 0..4 {
-        match one_life(ttl).await {
+        match one_life(ttl, redis).await {
             Ok(()) => return Ok(()),
             Err(failure) if failure.is_fail() => {
                 failed += 1;
@@ -110,13 +118,21 @@ pub async fn before_expiry(cx: &Check) -> Outcome {
     Err(seen)
 }
 
-async fn one_life(ttl: Duration) -> Outcome {
+async fn one_life(ttl: Duration, redis: Option<&Redis>) -> Outcome {
     let desk = Desk::default();
     let env = Real::with(NEVER);
-    let cfg = CacheCfg {
+    let mut cfg = CacheCfg {
         ttl,
         ..CacheCfg::default()
     };
+    if let Some(redis) = redis {
+        // What an earlier life has left.
+        let flushed = redis.admin().await?.command(&["FLUSHALL"]).await;
+        flushed.map_err(|err| Failure::environment(format!("failed to empty Redis: {err}")))?;
+        let url = Url::parse(&redis.tap().url());
+        let url = url.map_err(|err| Failure::environment(format!("the tap has no address: {err}")))?;
+        cfg.shared = Some(url);
+    }
     let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
     // A load that takes its time, so that there is something to be early for.
     desk.hold(K);
@@ -148,9 +164,12 @@ async fn one_life(ttl: Duration) -> Outcome {
             ),
             None => format!("no load within {:?}, ttl {ttl:?}", 2 * ttl),
         };
-        return Err(Failure::new(observed).because(
-            "Nothing renews a price before it expires, however often it is asked for: at its expiry everybody waits for the load.",
-        ));
+        return Err(Failure::new(observed).because(match redis {
+            None => "Nothing renews a price before it expires, however often it is asked for: at its expiry everybody waits \
+                     for the load.",
+            Some(_) => "A renewal that looks into Redis finds there the copy of the very price that it is to renew: only one \
+                        that lives longer is news.",
+        }));
     }
     meanwhile(&desk, &cache, waiting, expiry, &old).await?;
     env.show(NEVER);

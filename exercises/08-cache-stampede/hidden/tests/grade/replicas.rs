@@ -190,6 +190,7 @@ pub async fn age(cx: &Check) -> Outcome {
     }
 
     let k = "withdrawn";
+    let first = Instance::start(&redis, &desk).await?;
     first.price(k).await?;
     first.invalidate(k).await?;
     let new = desk.revise(k);
@@ -200,12 +201,36 @@ pub async fn age(cx: &Check) -> Outcome {
         because,
         "the instance that invalidated the price was answered {got:?}, now it is {new:?}"
     );
-    // What was put into Redis goes soon, not at once.
+    later_instances_get(&redis, &desk, k, &new, because).await?;
+
+    // With the usual life: a copy that stays too long is there for longer than is waited for.
+    let k = "withdrawn while it was loaded";
+    let loading = Instance::start(&redis, &desk).await?;
+    desk.hold(k);
+    let herd = loading.herd(1, k).await?;
+    desk.until_loads(k, 1).await?;
+    loading.invalidate(k).await?;
+    let new = desk.revise(k);
+    desk.release(k);
+    herd.answers(PATIENCE).await?;
+    desk.until_idle(k).await?;
+    later_instances_get(
+        &redis,
+        &desk,
+        k,
+        &new,
+        "A load that was under way when its price was invalidated put the old one into Redis all the same, for everybody else.",
+    )
+    .await
+}
+
+/// What was put into Redis goes soon, not at once.
+async fn later_instances_get(redis: &Redis, desk: &Desk, k: &str, new: &[u8], because: &str) -> Outcome {
     eventually(
         SOON,
         "the new price on an instance that was started later",
         async || {
-            let later = Instance::start(&redis, &desk).await.ok()?;
+            let later = Instance::start(redis, desk).await.ok()?;
             (later.price(k).await.ok()? == new).then_some(())
         },
     )

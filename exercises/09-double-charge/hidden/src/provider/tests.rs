@@ -71,9 +71,13 @@ async fn a_failing_look_up_says_nothing() {
     let provider = Provider::start(&Handle::current()).unwrap();
     let psp = psp(&provider);
     psp.charge("key", &charge(Acquirer::EveryRequest)).await.unwrap();
-    provider.fail_lookups("order", 1);
+    provider.fail_lookups(
+        "order",
+        &[StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE],
+    );
     assert_eq!(psp.lookup("another key").await, Ok(None));
     assert_eq!(psp.lookup("key").await, Err(PspError::Timeout));
+    assert_eq!(psp.lookup("key").await, Err(PspError::Unavailable));
     assert!(psp.lookup("key").await.unwrap().is_some());
 }
 

@@ -1,12 +1,21 @@
 //! What a key stands for.
 
-use double_charge_hidden::instance::median;
-use double_charge_hidden::promise::succeeded;
-use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{LONG, SOON, Stage, database};
-use double_charge_hidden::subject::{PayError, PayReq};
+use std::time::Duration;
+
+use double_charge_hidden::instance::{Instance, median};
+use double_charge_hidden::promise::{self, succeeded};
+use double_charge_hidden::provider::{Acquirer, Provider};
+use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
+use double_charge_hidden::subject::{PayError, PayReq, Payments};
 use double_charge_hidden::traffic::Checkout;
+use double_charge_hidden::turn::{Effect, Turn};
 use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
+
+/// Generous, where the shortest lease has to end first.
+const AFTER_A_LEASE: Duration = Duration::from_secs(8);
+
+/// Between two attempts of one merchant.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// Merchants and keys that have nothing to do with each other, however they are put together. Behind all but one of
 /// the merchants stands the acquirer that makes one charge per key.
@@ -33,6 +42,18 @@ const UNRELATED: [(&str, &str); 11] = [
 pub async fn scoped(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let stage = Stage::set(cx, &pg, LONG).await?;
+    let c = Instance::start("c", pg.another_tap().await?, &stage.provider, SHORT).await?;
+    let d = Instance::start("d", pg.another_tap().await?, &stage.provider, SHORT).await?;
+    let unfinished = |acquirer| unfinished(&stage.provider, [&c.payments, &d.payments], acquirer);
+    tokio::try_join!(
+        finished(cx, &stage),
+        unfinished(Acquirer::OncePerKey),
+        unfinished(Acquirer::EveryRequest),
+    )
+    .map(drop)
+}
+
+async fn finished(cx: &Check, stage: &Stage) -> Outcome {
     let mut statements = Vec::new();
     for (n, (merchant, key)) in UNRELATED.into_iter().enumerate() {
         let basket = Checkout::new(Acquirer::of(merchant), &n.to_string());
@@ -42,14 +63,14 @@ pub async fn scoped(cx: &Check) -> Outcome {
             ..basket
         };
         let before = stage.a.tap.statements().len();
-        pays(&stage, &checkout).await.map_err(|failure| {
+        pays(stage, &checkout).await.map_err(|failure| {
             failure
                 .because("Merchants choose their keys without knowing each other: a key counts within its merchant, in \
                           the tables and at the provider.")
                 .evidence(format!("merchant {merchant}, key {key}, after other payments"))
         })?;
         statements.push(stage.a.statements_after(before));
-        another_request_is_refused(&stage, &checkout).await?;
+        another_request_is_refused(stage, &checkout).await?;
     }
     let median = median(&mut statements);
     cx.measure("statements_per_payment", median.len() as f64);
@@ -76,6 +97,33 @@ pub async fn scoped(cx: &Check) -> Outcome {
         "{charges} charges for two keys with one basket"
     );
     Ok(())
+}
+
+/// A key whose first attempt has left its outcome open is that request's all the same, also for whoever takes over.
+async fn unfinished(provider: &Provider, [first, next]: [&Payments; 2], acquirer: Acquirer) -> Outcome {
+    let checkout = Checkout::new(acquirer, &format!("open-{acquirer:?}"));
+    let lost = Turn::new(Effect::LoseAnswer);
+    provider.script(checkout.order(), [lost]);
+    let told = within(SOON, "an answer", checkout.send(first)).await?;
+    let mut other = checkout.clone();
+    other.request.amount_cents += 1;
+    let refused = async {
+        loop {
+            match other.send(next).await {
+                Err(PayError::InProgress | PayError::Retry(_)) => tokio::time::sleep(PAUSE).await,
+                answer => return answer,
+            }
+        }
+    };
+    let answer = within(AFTER_A_LEASE, "an answer to another request", refused).await?;
+    ensure!(
+        matches!(answer, Err(PayError::KeyReuse)),
+        "Whoever takes over an abandoned key takes over its request: another one is a merchant's mistake then as well, and \
+         the charge that may have been made was not for it.",
+        "the provider's answer was lost, and the same key with another amount was answered with {answer:?}"
+    );
+    let told: Vec<_> = told.ok().into_iter().collect();
+    promise::settles_with_one_charge(provider, &[next, first], &checkout, &told).await
 }
 
 async fn pays(stage: &Stage, checkout: &Checkout) -> Outcome {

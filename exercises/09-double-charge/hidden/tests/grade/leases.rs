@@ -89,15 +89,23 @@ pub async fn outlived(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let mut running = JoinSet::new();
     let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
+    // The merchant's next request may reach either instance.
+    let successors: [(_, fn(&Stage) -> &Instance); 2] =
+        [("another", |stage| &stage.b), ("the same", |stage| &stage.a)];
     for (name, acquirer, effect) in LATE {
-        let stage = stage.clone();
-        running.spawn(async move {
-            late(stage, &Checkout::new(acquirer, name), effect)
-                .await
-                .map_err(|failure| {
-                    failure.evidence(format!("the late answer to the first attempt: {effect:?}"))
-                })
-        });
+        for (which, successor) in successors {
+            let stage = stage.clone();
+            running.spawn(async move {
+                let checkout = Checkout::new(acquirer, &format!("{name}-{}", which.replace(' ', "-")));
+                late(stage, &checkout, effect, successor)
+                    .await
+                    .map_err(|failure| {
+                        failure
+                            .evidence(format!("the late answer to the first attempt: {effect:?}"))
+                            .evidence(format!("the second attempt was on {which} instance"))
+                    })
+            });
+        }
     }
     for outcome in running.join_all().await {
         outcome?;
@@ -105,7 +113,12 @@ pub async fn outlived(cx: &Check) -> Outcome {
     Ok(())
 }
 
-async fn late(stage: Arc<Stage>, checkout: &Checkout, effect: Effect) -> Outcome {
+async fn late(
+    stage: Arc<Stage>,
+    checkout: &Checkout,
+    effect: Effect,
+    successor: fn(&Stage) -> &Instance,
+) -> Outcome {
     let held = Gate::default();
     stage
         .provider
@@ -115,7 +128,7 @@ async fn late(stage: Arc<Stage>, checkout: &Checkout, effect: Effect) -> Outcome
 
     // The second takes over when the lease has ended, or waits for as long as the first shows that it lives.
     let successor = checkout
-        .insist(&stage.b.payments, Duration::from_millis(3_500))
+        .insist(&successor(&stage).payments, Duration::from_millis(3_500))
         .await
         .ok();
     let mut told: Vec<_> = successor.clone().into_iter().collect();

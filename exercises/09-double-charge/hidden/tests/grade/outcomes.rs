@@ -9,42 +9,49 @@ use double_charge_hidden::subject::PayError;
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Turn};
 use harness::{Check, Failure, Outcome, within};
+use hyper::StatusCode;
 use tokio::task::JoinSet;
 
 use crate::waiting;
 
-/// What becomes of an order's first charge requests, and of how many look-ups; then all is well.
+/// What becomes of an order's first charge requests, and of its first look-ups; then all is well.
 struct Case {
     name: &'static str,
     effects: &'static [Effect],
-    lookups_fail: usize,
+    lookups_fail: &'static [StatusCode],
 }
 
-const UNKNOWN: [Case; 5] = [
+const UNKNOWN: [Case; 6] = [
     Case {
         name: "charged-lost",
         effects: &[Effect::LoseAnswer],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
     Case {
         name: "request-lost",
         effects: &[Effect::LoseRequest],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
     Case {
         name: "lost-then-charged-lost",
         effects: &[Effect::LoseRequest, Effect::LoseAnswer],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
     Case {
         name: "charged-lost-then-blind",
         effects: &[Effect::LoseAnswer],
-        lookups_fail: 2,
+        lookups_fail: &[StatusCode::BAD_GATEWAY; 2],
+    },
+    // That the provider was too busy to be asked says of the earlier charge nothing at all.
+    Case {
+        name: "charged-lost-then-too-busy-to-say",
+        effects: &[Effect::LoseAnswer],
+        lookups_fail: &[StatusCode::SERVICE_UNAVAILABLE; 2],
     },
     Case {
         name: "charged-lost-then-busy",
         effects: &[Effect::LoseAnswer, Effect::Busy],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
 ];
 
@@ -52,12 +59,12 @@ const BUSY: [Case; 2] = [
     Case {
         name: "busy",
         effects: &[Effect::Busy],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
     Case {
         name: "busy-twice",
         effects: &[Effect::Busy, Effect::Busy],
-        lookups_fail: 0,
+        lookups_fail: &[],
     },
 ];
 
@@ -122,7 +129,7 @@ async fn settles(stage: &Stage, case: &Case, acquirer: Acquirer) -> Outcome {
 
 fn explained(failure: Failure, case: &Case) -> Failure {
     failure.evidence(format!(
-        "the provider's turns: {:?}, failed look-ups: {}",
+        "the provider's turns: {:?}, failed look-ups: {:?}",
         case.effects, case.lookups_fail
     ))
 }
