@@ -1,6 +1,7 @@
 //! One check as a child process: started, listened to, ended.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -82,9 +83,12 @@ impl Told {
 /// Runs one check to its end, whatever that is.
 pub async fn run(ask: Ask<'_>) -> Told {
     let begun = Instant::now();
-    let nonce = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    // The system seeds a hasher's keys, and nobody works out one of its values from another.
+    let secret = RandomState::new();
+    let nonce = format!("{:016x}{:016x}", secret.hash_one(0), secret.hash_one(1));
+    let run = format!("{:016x}", secret.hash_one(2));
     let mut transcript = Transcript::new(nonce.clone(), ask.test.to_owned());
-    let judgement = match converse(&ask, nonce, &mut transcript).await {
+    let judgement = match converse(&ask, nonce, &run, &mut transcript).await {
         Ok(judgement) => judgement,
         Err(error) => Judgement {
             verdict: Verdict::Environment,
@@ -122,8 +126,12 @@ enum End {
     Forged(String),
 }
 
-async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> std::io::Result<Judgement> {
-    let run = nonce[..16].chars().rev().collect::<String>();
+async fn converse(
+    ask: &Ask<'_>,
+    nonce: String,
+    run: &str,
+    transcript: &mut Transcript,
+) -> std::io::Result<Judgement> {
     let job = Job {
         version: VERSION,
         nonce,
@@ -149,7 +157,7 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
                 .filter_map(|name| Some((name, std::env::var_os(name)?))),
         )
         .env(CHECK_VARIABLE, ask.test)
-        .env(evidence::RUN_VARIABLE, &run)
+        .env(evidence::RUN_VARIABLE, run)
         .current_dir(ask.folder)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
@@ -177,7 +185,7 @@ async fn converse(ask: &Ask<'_>, nonce: String, transcript: &mut Transcript) -> 
         evidence::kill_group(pid);
         child.wait().await.ok();
     }
-    let left_behind = evidence::sweep_left_behind(pid, &run);
+    let left_behind = evidence::sweep_left_behind(pid, run);
     let output = [stderr.tail().await, stdout.tail().await].concat();
     Ok(judged(
         transcript,

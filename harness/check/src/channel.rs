@@ -1,6 +1,8 @@
 //! The check's end of the pipe to its parent.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
@@ -14,8 +16,56 @@ pub(crate) struct Channel {
 
 struct Inner {
     stream: UnixStream,
-    nonce: String,
+    nonce: Masked,
     next: u64,
+}
+
+/// The nonce, as nobody finds it who looks through this process's memory for hexadecimal digits. Whoever looks for this, in
+/// this place, still does: what runs in a process has no secrets from the rest of it.
+struct Masked {
+    masked: Vec<u8>,
+    pad: Vec<u8>,
+}
+
+/// Where the nonce begins in a line.
+const NONCE_AT: usize = br#"{"nonce":""#.len();
+
+impl Masked {
+    fn new(nonce: String) -> Masked {
+        let mut nonce = nonce.into_bytes();
+        let keys = RandomState::new();
+        let pad: Vec<u8> = (0..nonce.len()).map(|at| keys.hash_one(at) as u8).collect();
+        let masked = nonce.iter().zip(&pad).map(|(byte, pad)| byte ^ pad).collect();
+        wipe(&mut nonce);
+        Masked { masked, pad }
+    }
+
+    /// Where the nonce stands in a line.
+    fn place(&self) -> Range<usize> {
+        NONCE_AT..NONCE_AT + self.masked.len()
+    }
+
+    fn write_to(&self, place: &mut [u8]) {
+        for (place, (masked, pad)) in place.iter_mut().zip(self.masked.iter().zip(self.pad.iter())) {
+            *place = masked ^ pad;
+        }
+    }
+}
+
+/// Leaves nothing for whoever gets this memory next.
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    std::hint::black_box(bytes);
+}
+
+/// A line, read into one piece of memory and no further than its end.
+fn line_of(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::with_capacity(LINE_BYTES_MAX);
+    let mut byte = [0];
+    while line.len() < LINE_BYTES_MAX && stream.read(&mut byte)? == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    Ok(line)
 }
 
 impl Channel {
@@ -26,9 +76,10 @@ impl Channel {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let null = std::fs::File::open("/dev/null")?;
         nix::unistd::dup2_stdin(&null)?;
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line)?;
-        let job: Job = serde_json::from_str(&line)?;
+        let mut line = line_of(&stream)?;
+        let job = serde_json::from_slice::<Job>(&line);
+        wipe(&mut line);
+        let mut job = job?;
         if job.version != VERSION {
             return Err(io::Error::other(format!(
                 "the job speaks version {}, this program version {VERSION}; build it again",
@@ -37,7 +88,7 @@ impl Channel {
         }
         let inner = Inner {
             stream,
-            nonce: job.nonce.clone(),
+            nonce: Masked::new(std::mem::take(&mut job.nonce)),
             next: 0,
         };
         Ok((
@@ -66,14 +117,45 @@ impl Channel {
     pub(crate) fn say(&self, event: Event) {
         let Ok(mut inner) = self.inner.lock() else { return };
         let line = Line {
-            nonce: inner.nonce.clone(),
+            nonce: "-".repeat(inner.nonce.masked.len()),
             number: inner.next,
             event,
         };
         inner.next += 1;
         if let Ok(mut text) = serde_json::to_vec(&line) {
             text.push(b'\n');
+            let place = inner.nonce.place();
+            inner.nonce.write_to(&mut text[place.clone()]);
             inner.stream.write_all(&text).ok();
+            wipe(&mut text[place]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_carries_the_nonce_and_memory_does_not() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let nonce = "0123456789abcdef0123456789abcdef";
+        let masked = Masked::new(nonce.to_owned());
+        assert!(
+            !masked
+                .masked
+                .windows(4)
+                .any(|part| nonce.as_bytes().windows(4).any(|other| part == other))
+        );
+        let channel = Channel {
+            inner: Mutex::new(Inner {
+                stream: theirs,
+                nonce: masked,
+                next: 7,
+            }),
+        };
+        channel.say(Event::Ended);
+        let line: Line = serde_json::from_slice(&line_of(&ours).unwrap()).unwrap();
+        assert_eq!((line.nonce.as_str(), line.number), (nonce, 7));
     }
 }

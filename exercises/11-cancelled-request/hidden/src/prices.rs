@@ -10,7 +10,7 @@ use harness::{Failure, within};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -28,6 +28,7 @@ pub struct Asked {
     /// Their client closed the connection before it had the answer.
     pub gone: usize,
     held: bool,
+    failing: bool,
 }
 
 type Desk = Arc<watch::Sender<HashMap<String, Asked>>>;
@@ -63,6 +64,11 @@ impl Prices {
 
     pub fn release(&self, market: &str) {
         note(&self.desk, market, |asked| asked.held = false);
+    }
+
+    /// Answers everybody in that market with an error.
+    pub fn fail(&self, market: &str) {
+        note(&self.desk, market, |asked| asked.failing = true);
     }
 
     pub async fn until(
@@ -114,15 +120,24 @@ async fn serve(desk: Desk, stream: TcpStream) {
                 .await
                 .ok();
             asking.answered = true;
-            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(format!(
-                r#"{{"unit_cents":{UNIT_CENTS}}}"#
-            )))))
+            let price = Bytes::from(format!(r#"{{"unit_cents":{UNIT_CENTS}}}"#));
+            let failing = desk.borrow().get(&market).is_some_and(|asked| asked.failing);
+            Ok::<_, std::convert::Infallible>(match failing {
+                true => answer(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
+                false => answer(StatusCode::OK, price),
+            })
         }
     });
     // An error is a connection that its client has closed.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+fn answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer
 }
 
 /// A request that is waiting for its answer. hyper drops it when its client has closed the connection.

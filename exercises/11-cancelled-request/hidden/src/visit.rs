@@ -44,6 +44,12 @@ impl Visit {
         Ok(Visit(stream))
     }
 
+    /// Sends what was left of the request.
+    pub async fn more(&mut self, request: &[u8]) {
+        // As in `begin`.
+        let _ = tokio::time::timeout(SENDING, self.0.write_all(request)).await;
+    }
+
     /// The answer, which ends with the connection.
     pub async fn answer(mut self, deadline: Duration, what: &str) -> Result<Answer, Failure> {
         let mut all = Vec::new();

@@ -7,7 +7,7 @@ use memory_leak_hidden::subject::{DeviceId, Event, Hub, HubConfig, Session};
 use memory_leak_hidden::traffic;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::observe::{HOUR, because, held_since, kib};
+use crate::observe::{HOUR, because, comes_about, held_since, kib, unread};
 
 const DEVICES: usize = 10;
 /// Timers of tokio's are exact to a millisecond.
@@ -165,7 +165,30 @@ pub async fn postponed(cx: &Check) -> Outcome {
     drop(second);
     idle.expires(&mut session, alive).await.map_err(|failure| {
         failure.evidence("another session of the same device had been dropped in the meantime")
-    })
+    })?;
+    busy_reader(cx, &idle).await
+}
+
+/// The device goes quiet and comes back, twice, while nobody asks the session for its next event.
+async fn busy_reader(cx: &Check, idle: &Idle) -> Outcome {
+    cx.stage("a reader that is busy while its device goes quiet and comes back");
+    let device = DeviceId::from("oslo/door-1");
+    let mut session = idle.hub.connect(device.clone()).await;
+    for turn in 1..=2 {
+        sleep(idle.idle_ttl + 2 * idle.sweep).await;
+        // A hub with threads of its own gets the time for it.
+        comes_about(|| idle.hub.snapshot().queued >= turn).await;
+        idle.hub.touch(&device);
+    }
+    let told = unread(&mut session).await;
+    ensure!(
+        told == [Event::Expired, Event::Expired],
+        "Nobody looked at the clock while the reader was busy: a device that went quiet and came back was never reported.",
+        "a device went quiet twice for {:?} and came back, idle ttl {:?}; its session, read afterwards, was told {told:?}",
+        idle.idle_ttl + 2 * idle.sweep,
+        idle.idle_ttl
+    );
+    Ok(())
 }
 
 pub async fn heartbeats_leave_nothing(cx: &Check) -> Outcome {

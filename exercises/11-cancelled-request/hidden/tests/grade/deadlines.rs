@@ -21,11 +21,13 @@ pub async fn end_the_work(cx: &Check) -> Outcome {
         .in_market("slow")
         .by(deadline_ms);
     let calculation = Wanted::new("late-in-the-calculation", 600).by(2 * deadline_ms);
+    let upload = Wanted::new("late-with-its-upload", 5).by(deadline_ms);
     stage.prices.hold("slow");
     tokio::try_join!(
         at_the_warehouse(&stage, &statement),
         at_the_price(&stage, &price),
         in_the_calculation(&stage, &calculation),
+        in_the_upload(&stage, &upload, Duration::from_millis(deadline_ms)),
     )?;
     for wanted in [&statement, &price, &calculation] {
         let record = stage.warehouse.until_ended(&wanted.id, SOON).await?;
@@ -85,6 +87,20 @@ async fn in_the_calculation(stage: &Stage, wanted: &Wanted) -> Outcome {
         "the deadline was over at step {before}, and more than {STEPS_MAX} further steps were made"
     );
     Ok(())
+}
+
+/// The client has named its deadline, and is slow with the rest. Whether the report is begun is the service's affair.
+async fn in_the_upload(stage: &Stage, wanted: &Wanted, deadline: Duration) -> Outcome {
+    let request = wanted.request();
+    let (head, rest) = request.split_at(request.len() - wanted.body().len() / 2);
+    let mut visit = Visit::begin(stage.door.address(), head).await?;
+    tokio::time::sleep(2 * deadline).await;
+    visit.more(rest).await;
+    late(visit, wanted).await.map(drop).map_err(|failure| {
+        failure.because(
+            "A deadline counts from the arrival of the request: its client does not wait longer because it was slow to send.",
+        )
+    })
 }
 
 async fn late(visit: Visit, wanted: &Wanted) -> Result<Answer, Failure> {

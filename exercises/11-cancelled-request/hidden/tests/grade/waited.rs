@@ -6,6 +6,8 @@ use cancelled_request_hidden::visit::{Answer, LEAVES, Leave};
 use harness::{Check, OrObserved, Outcome, ensure};
 use std::time::{Duration, Instant};
 
+const NO_END: &str = "Whoever looks at the records cannot tell a report that failed from one that is still being made: it ends \
+                      as `failed`, once, with no rows.";
 const POOL: u32 = 4;
 const REPORTS: usize = 3;
 /// Longer than what anybody might take for too long.
@@ -15,7 +17,47 @@ pub async fn finished(cx: &Check) -> Outcome {
     let stage = Stage::set(cx, POOL).await?;
     stage.quick(SOON).await?;
     undisturbed(cx, &stage).await?;
+    without_a_price(&stage).await?;
+    without_sense(&stage).await?;
     beside_those_who_leave(&stage).await
+}
+
+/// Whoever stays is told why there is no report, and so are the auditors.
+async fn without_a_price(stage: &Stage) -> Outcome {
+    stage.prices.fail("closed");
+    let wanted = Wanted::new("without-a-price", 5).in_market("closed");
+    let answer = stage.make(&wanted, SOON).await?;
+    ensure!(
+        answer.status == 502,
+        "A price service that fails is its client's reason, and not the service's own.",
+        "without a price {} was answered {} {}",
+        wanted.id,
+        answer.status,
+        answer.body
+    );
+    let record = stage.warehouse.until_ended(&wanted.id, SOON).await;
+    let record = record.map_err(|failure| failure.because(NO_END))?;
+    ensure!(
+        record.starts() == 1 && record.ends() == ["failed"] && record.rows == 0,
+        NO_END,
+        "without a price the records say {:?} and {} rows",
+        record.events,
+        record.rows
+    );
+    Ok(())
+}
+
+/// A request that can be no report.
+async fn without_sense(stage: &Stage) -> Outcome {
+    let answer = stage.make(&Wanted::new("without-lines", 0), SOON).await?;
+    ensure!(
+        answer.status == 400,
+        "A request that makes no sense is told so.",
+        "a report of no lines was answered {} {}",
+        answer.status,
+        answer.body
+    );
+    Ok(())
 }
 
 /// What a report costs that nobody gives up.
