@@ -5,8 +5,8 @@ use services::{DaemonState, Kind, Options, Survey};
 use verdict::ExitCode;
 
 use crate::flags::{Doctor, Format};
-use crate::{catalogue, fleet};
 use crate::workbook::Workbook;
+use crate::{catalogue, fleet};
 
 #[derive(Serialize)]
 struct Diagnosis {

@@ -76,7 +76,9 @@ impl Fleet {
                     fleet.told.push(told(&server));
                     fleet.ways.push((kind, server.how.clone()));
                     match kind {
-                        Kind::Redis | Kind::Etcd | Kind::ZooKeeper | Kind::DynamoDb => fleet.spares.borrow_mut().push(server),
+                        Kind::Redis | Kind::Etcd | Kind::ZooKeeper | Kind::DynamoDb => {
+                            fleet.spares.borrow_mut().push(server)
+                        }
                         Kind::Postgres | Kind::PgBouncer => fleet.servers.push(server),
                     }
                 }

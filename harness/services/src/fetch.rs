@@ -334,8 +334,7 @@ fn relink(root: &Path, folder: &Path) {
         if root.join(target).exists() {
             let up: PathBuf = inside.components().skip(1).map(|_| "..").collect();
             // A link that stays as it was shows when the server is started.
-            let _ = fs::remove_file(&path)
-                .and_then(|()| std::os::unix::fs::symlink(up.join(target), &path));
+            let _ = fs::remove_file(&path).and_then(|()| std::os::unix::fs::symlink(up.join(target), &path));
         }
     }
 }
@@ -405,14 +404,20 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
         );
         assert_eq!(
             wanted(PLAN, &asked, false),
-            ["redis-tools=5:7.0.15-1~deb12u4", "redis-server=5:7.0.15-1~deb12u4"]
+            [
+                "redis-tools=5:7.0.15-1~deb12u4",
+                "redis-server=5:7.0.15-1~deb12u4"
+            ]
         );
     }
 
     #[test]
     fn links_from_the_root_lead_to_what_was_unpacked() {
         let root = tempfile::tempdir().unwrap();
-        let (conf, etc) = (root.path().join("usr/lib/jvm/17/conf"), root.path().join("etc/17"));
+        let (conf, etc) = (
+            root.path().join("usr/lib/jvm/17/conf"),
+            root.path().join("etc/17"),
+        );
         fs::create_dir_all(&conf).unwrap();
         fs::create_dir_all(&etc).unwrap();
         fs::write(etc.join("java.security"), "rules").unwrap();
@@ -424,7 +429,10 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
             fs::read_link(conf.join("java.security")).unwrap(),
             Path::new("../../../../../etc/17/java.security")
         );
-        assert_eq!(fs::read_link(conf.join("other")).unwrap(), Path::new("/etc/elsewhere"));
+        assert_eq!(
+            fs::read_link(conf.join("other")).unwrap(),
+            Path::new("/etc/elsewhere")
+        );
     }
 
     #[test]

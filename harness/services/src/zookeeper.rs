@@ -161,7 +161,12 @@ pub(crate) fn command(program: &Program, data: &Path, runner: &Runner, port: u16
         .arg(archives(program))
         .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
         .arg(config);
-    for name in ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"] {
+    for name in [
+        "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "_JAVA_OPTIONS",
+        "CLASSPATH",
+    ] {
         // Those of the caller's shell are not meant for this node.
         command.env_remove(name);
     }
@@ -243,10 +248,7 @@ mod tests {
         let found = installed(&search(root.path())).unwrap();
         assert_eq!(found.version, "3.8.0");
         assert_eq!(found.interpreter, Some(root.path().join("java")));
-        assert_eq!(
-            std::env::split_paths(&archives(&found)).count(),
-            1 + BESIDE.len()
-        );
+        assert_eq!(std::env::split_paths(&archives(&found)).count(), 1 + BESIDE.len());
         fs::remove_file(root.path().join("snappy-java.jar")).unwrap();
         let missing = installed(&search(root.path())).unwrap_err();
         assert!(missing.contains("no `snappy-java.jar`"), "{missing}");

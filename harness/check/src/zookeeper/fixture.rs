@@ -55,6 +55,8 @@ impl ZooKeeper {
     /// # Errors
     /// Environment: the node does not answer.
     pub async fn end_sessions(&self, tap: &ZooKeeperTap) -> Result<(), Failure> {
+        // Its owner would take it up again, and the node would hang up on us.
+        let _alone = tap.black_hole();
         for session in tap.sessions() {
             self.end(&session)
                 .await

@@ -172,9 +172,18 @@ mod tests {
     #[test]
     fn requests_are_told_apart() {
         let asked = Asked::read(&request(7, 15, &path("/day/lock-"))).unwrap();
-        assert_eq!((asked.xid, asked.name(), asked.path.as_str()), (7, "create2", "/day/lock-"));
+        assert_eq!(
+            (asked.xid, asked.name(), asked.path.as_str()),
+            (7, "create2", "/day/lock-")
+        );
         assert!(asked.is_question());
-        let part = [&13_i32.to_be_bytes()[..], &[0], &(-1_i32).to_be_bytes(), &path("/day")].concat();
+        let part = [
+            &13_i32.to_be_bytes()[..],
+            &[0],
+            &(-1_i32).to_be_bytes(),
+            &path("/day"),
+        ]
+        .concat();
         let asked = Asked::read(&request(8, MULTI, &part)).unwrap();
         assert_eq!((asked.name(), asked.path.as_str()), ("multi", "/day"));
         for quiet in [PING, CLOSE_SESSION, SET_WATCHES] {

@@ -136,7 +136,9 @@ impl Connection {
             if !greeted {
                 greeted = true;
                 let books = &mut self.shared.books();
-                if let Some(session) = frame::session(&frame).filter(|session| !books.sessions.contains(session)) {
+                if let Some(session) =
+                    frame::session(&frame).filter(|session| !books.sessions.contains(session))
+                {
                     books.sessions.push(session);
                 }
             } else if let Some(asked) = self.answered(&frame) {
