@@ -97,9 +97,10 @@ impl Stage {
         self.desk.book().late >= self.ttl / 2
     }
 
-    /// As long as a dead replica may keep a day, and generously more.
+    /// Three times what a replica that is not heard of may keep its day, and a job needs milliseconds. Grows while the
+    /// machine is starved, as every deadline does.
     pub fn takeover(&self) -> Duration {
-        3 * self.ttl + SOON
+        3 * self.ttl
     }
 
     pub async fn taps(&self) -> Result<Taps, Failure> {

@@ -83,14 +83,10 @@ impl RedisDays {
         self.servers.len() / 2 + 1
     }
 
-    /// Asks all servers; each answers yes or no.
-    async fn vote(&self, ask: impl AsyncFn(ConnectionManager) -> Result<bool, LockError>) -> Voted {
+    /// What the servers' answers come to.
+    fn vote(&self, answers: Vec<Result<bool, LockError>>) -> Voted {
         let (mut yes, mut no, mut broken) = (0, 0, None);
-        for server in &self.servers {
-            let answer = match server.redis().await {
-                Ok(redis) => ask(redis).await,
-                Err(error) => Err(error),
-            };
+        for answer in answers {
             match answer {
                 Ok(true) => yes += 1,
                 Ok(false) => no += 1,
@@ -104,18 +100,45 @@ impl RedisDays {
         }
     }
 
-    async fn scripts(&self, script: &str, lease: &Lease) -> Voted {
-        let ours = async |mut redis: ConnectionManager| {
-            let said: i64 = Script::new(script)
-                .key(key(lease.day))
-                .arg(self.token(lease.fence))
-                .arg(self.ttl())
-                .invoke_async(&mut redis)
-                .await
-                .map_err(LockError::backend)?;
-            Ok(said == 1)
-        };
-        self.vote(ours).await
+    async fn set(&self, lease: Lease) -> Voted {
+        let mut answers = Vec::new();
+        for server in &self.servers {
+            answers.push(self.set_at(server, lease).await);
+        }
+        self.vote(answers)
+    }
+
+    async fn set_at(&self, server: &Server, lease: Lease) -> Result<bool, LockError> {
+        let options = SetOptions::default()
+            .conditional_set(ExistenceCheck::NX)
+            .with_expiration(SetExpiry::PX(self.ttl()));
+        let set: Option<String> = redis::cmd("SET")
+            .arg(key(lease.day))
+            .arg(self.token(lease.fence))
+            .arg(options)
+            .query_async(&mut server.redis().await?)
+            .await
+            .map_err(LockError::backend)?;
+        Ok(set.is_some())
+    }
+
+    async fn run(&self, script: &str, lease: Lease) -> Voted {
+        let mut answers = Vec::new();
+        for server in &self.servers {
+            answers.push(self.run_at(server, script, lease).await);
+        }
+        self.vote(answers)
+    }
+
+    async fn run_at(&self, server: &Server, script: &str, lease: Lease) -> Result<bool, LockError> {
+        let said: i64 = Script::new(script)
+            .key(key(lease.day))
+            .arg(self.token(lease.fence))
+            .arg(self.ttl())
+            .invoke_async(&mut server.redis().await?)
+            .await
+            .map_err(LockError::backend)?;
+        Ok(said == 1)
     }
 
     async fn holder(&self, day: NaiveDate) -> Result<Option<String>, LockError> {
@@ -158,31 +181,18 @@ impl DayLock for RedisDays {
         let fence = u64::try_from(fence).unwrap_or(0);
         let lease = Lease { day, fence, id: 0 };
         let asked = Instant::now();
-        let set = async |mut redis: ConnectionManager| {
-            let options = SetOptions::default()
-                .conditional_set(ExistenceCheck::NX)
-                .with_expiration(SetExpiry::PX(self.ttl()));
-            let set: Option<String> = redis::cmd("SET")
-                .arg(key(day))
-                .arg(self.token(fence))
-                .arg(options)
-                .query_async(&mut redis)
-                .await
-                .map_err(LockError::backend)?;
-            Ok(set.is_some())
-        };
-        let voted = self.vote(set).await;
+        let voted = self.set(lease).await;
         // Clocks differ by a hundredth, says Redlock, and by what waking up takes.
         let drift = self.cfg.ttl / 100 + Duration::from_millis(2);
         let is_left = asked.elapsed() + drift < self.cfg.ttl;
         match voted {
             Voted::Yes if is_left => {}
             Voted::Yes | Voted::No => {
-                self.scripts(FREE, &lease).await;
+                self.run(FREE, lease).await;
                 return Ok(Take::Held { by: String::new() });
             }
             Voted::Unknown(error) => {
-                self.scripts(FREE, &lease).await;
+                self.run(FREE, lease).await;
                 return Err(error);
             }
         }
@@ -195,7 +205,7 @@ impl DayLock for RedisDays {
     }
 
     async fn renew(&self, lease: Lease) -> Result<bool, LockError> {
-        match self.scripts(RENEW, &lease).await {
+        match self.run(RENEW, lease).await {
             Voted::Yes => Ok(true),
             Voted::No => Ok(false),
             Voted::Unknown(error) => Err(error),
@@ -209,12 +219,12 @@ impl DayLock for RedisDays {
             .execute(self.db().await?)
             .await
             .map_err(LockError::backend)?;
-        self.scripts(FREE, &lease).await;
+        self.run(FREE, lease).await;
         Ok(true)
     }
 
     async fn free(&self, lease: Lease) -> Result<(), LockError> {
-        match self.scripts(FREE, &lease).await {
+        match self.run(FREE, lease).await {
             Voted::Yes | Voted::No => Ok(()),
             Voted::Unknown(error) => Err(error),
         }
