@@ -304,7 +304,7 @@ async fn a_killed_run_leaves_nothing_that_the_next_does_not_remove() {
         .split(' ')
         .map(|pid| Owner::of(pid.parse().unwrap()).unwrap())
         .collect();
-    assert_eq!(processes.len(), 4);
+    assert_eq!(processes.len(), 5);
     child.kill().unwrap();
     child.wait().unwrap();
 
