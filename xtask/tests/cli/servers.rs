@@ -226,11 +226,17 @@ fn a_server_on_demand_is_started_when_a_check_asks_and_not_before() {
     let services = "[\"redis\"]\nservices-on-demand = [\"etcd\"]";
     let workbook = workbook(services, TALKS);
     let report = grade(&workbook, "every_event_is_counted");
-    let told: Vec<&str> = report.services.iter().map(|service| service.name.as_str()).collect();
+    let told: Vec<&str> = report
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
     assert_eq!(told, ["redis"]);
     let check = &report.scenarios[0].checks[0];
     assert_eq!(check.verdict, Verdict::Pass, "{check:#?}");
-    until(Duration::from_secs(10), || places(&workbook).iter().copied().all(refused_by));
+    until(Duration::from_secs(10), || {
+        places(&workbook).iter().copied().all(refused_by)
+    });
 }
 
 #[test]

@@ -68,7 +68,9 @@ impl RedisDays {
     }
 
     async fn db(&self) -> Result<&PgPool, LockError> {
-        self.db.get_or_try_init(async || ext::postgres(&self.postgres)).await
+        self.db
+            .get_or_try_init(async || ext::postgres(&self.postgres))
+            .await
     }
 
     fn token(&self, fence: u64) -> String {

@@ -48,7 +48,12 @@ impl DayLock for EtcdDays {
         let taken = self.etcd.txn(free, put).await?;
         if taken.succeeded {
             let fence = u64::try_from(taken.revision).unwrap_or(0);
-            return Ok(Take::Taken(Lease { day, fence, id: lease, session: None }));
+            return Ok(Take::Taken(Lease {
+                day,
+                fence,
+                id: lease,
+                session: None,
+            }));
         }
         self.etcd.revoke(lease).await?;
         Ok(Take::Held { by: String::new() })

@@ -86,7 +86,12 @@ impl DayLock for RedisDays {
             (0, Some(holder)) => Take::Held {
                 by: holder.split('#').next().unwrap_or_default().to_owned(),
             },
-            (fence, _) => Take::Taken(Lease { day, fence, id: 0, session: None }),
+            (fence, _) => Take::Taken(Lease {
+                day,
+                fence,
+                id: 0,
+                session: None,
+            }),
         })
     }
 

@@ -72,7 +72,11 @@ impl DayLock for PgDays {
         .map_err(LockError::backend)?;
         if let Some((fence,)) = taken {
             let fence = u64::try_from(fence).unwrap_or(0);
-            return Ok(Take::Taken(Lease { day, fence, session: None }));
+            return Ok(Take::Taken(Lease {
+                day,
+                fence,
+                session: None,
+            }));
         }
         let (status, by): (String, Option<String>) =
             sqlx::query_as("SELECT status, replica FROM report_days WHERE day = $1")

@@ -84,7 +84,10 @@ fn session(lease: &Lease) -> Result<&Session, LockError> {
 impl DayLock for ZooKeeperDays {
     async fn take(&self, day: NaiveDate) -> Result<Take, LockError> {
         let connector = Client::connector().with_session_timeout(self.cfg.ttl);
-        let client = connector.connect(&self.servers).await.map_err(LockError::backend)?;
+        let client = connector
+            .connect(&self.servers)
+            .await
+            .map_err(LockError::backend)?;
         if let Some(take) = self.before(&client, day, "").await? {
             return Ok(take);
         }
