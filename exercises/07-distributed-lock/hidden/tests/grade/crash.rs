@@ -47,7 +47,7 @@ pub async fn killed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
             "A day is done when its report was taken, and not before.",
             "a replica was killed in the midst of day {n}; the last one was told {told:?}, and {taken} reports were taken"
         );
-        let again = last.run_once(day(n)).await?;
+        let again = last.until_known_done(day(n)).await?;
         ensure!(
             again == Told::AlreadyDone,
             "A day that was taken over is done as any other.",
