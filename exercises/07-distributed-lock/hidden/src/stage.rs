@@ -19,6 +19,9 @@ use crate::subject::{NaiveDate, migrate};
 /// A generous deadline for what takes milliseconds once nothing holds it back.
 pub const SOON: Duration = Duration::from_secs(8);
 
+const ANYBODYS: &str = "A day that nobody has is taken by whoever comes: a replica that leaves it to a certain other one replaces \
+                        nobody.";
+
 /// The `n`-th day of 2025, from 0.
 pub fn day(n: u32) -> NaiveDate {
     let first = 739_252;
@@ -284,10 +287,35 @@ impl Member<'_> {
         });
         match begun.await? {
             (true, _) => Ok(call),
-            (_, ended) => Err(Failure::new(format!(
-                "nobody has the day, and {} was told {ended:?}",
-                self.name
-            ))),
+            (_, ended) => Err(self.not_taken(ended)),
+        }
+    }
+
+    /// Has that replica report a day, and waits until its report is on its way to the archive or, with
+    /// [`Plan::HoldReceipt`], has been taken there.
+    pub async fn hold_report(&mut self, day: NaiveDate, plan: Plan) -> Result<u64, Failure> {
+        self.stage.desk.plan(&self.name, day, plan);
+        let call = self.begin(day).await?;
+        let desk = &self.stage.desk;
+        let what = "a report's way to the archive";
+        let arrived = desk.until(what, SOON, |book| {
+            let arrived = book.waiting.iter().any(|who| who.replica == self.name);
+            let taken = plan != Plan::HoldReceipt || !book.taken_of(day).is_empty();
+            let ended = book.ended.get(&call).cloned();
+            (arrived && taken || ended.is_some()).then_some(ended)
+        });
+        match arrived.await? {
+            None => Ok(call),
+            ended => Err(self.not_taken(ended)),
+        }
+    }
+
+    fn not_taken(&self, told: Option<Told>) -> Failure {
+        let name = &self.name;
+        let failure = Failure::new(format!("nobody has the day, and {name} was told {told:?}"));
+        match told {
+            Some(Told::HeldBy(_) | Told::AlreadyDone) => failure.because(ANYBODYS),
+            _ => failure,
         }
     }
 
