@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the five images that the services run in, under the public images' names and with their interface, from the
+# Builds the six images that the services run in, under the public images' names and with their interface, from the
 # distribution's packages (DynamoDB's from the workbook's own program): for machines that have a container daemon and a
 # package mirror, but no image registry.
 #
@@ -20,6 +20,7 @@ redis=${WAR_STORIES_IMAGE_REDIS:-redis:7.0-bookworm}
 pgbouncer=${WAR_STORIES_IMAGE_PGBOUNCER:-edoburu/pgbouncer:1.18.0}
 dynamodb=${WAR_STORIES_IMAGE_DYNAMODB:-amazon/dynamodb-local:2.5.2}
 etcd=${WAR_STORIES_IMAGE_ETCD:-quay.io/coreos/etcd:v3.4.23}
+zookeeper=${WAR_STORIES_IMAGE_ZOOKEEPER:-zookeeper:3.8}
 
 missing=""
 command -v docker >/dev/null 2>&1 || missing="$missing docker.io"
@@ -87,6 +88,20 @@ if wanted "$etcd"; then
     bootstrap etcd-server --customize-hook='ln -sf /usr/bin/etcd "$1/usr/local/bin/etcd"' |
         docker import --change 'EXPOSE 2379 2380' --change 'CMD ["/usr/local/bin/etcd"]' \
             - "$etcd"
+fi
+
+# The archives without what the library's package depends on (a web server among it): a Java and six of them will do.
+if wanted "$zookeeper"; then
+    bootstrap openjdk-17-jre-headless \
+        --essential-hook='mkdir -p "$1/usr/share/man/man1"' \
+        --customize-hook='cd "$1/tmp" && chroot "$1" sh -c "cd /tmp && apt-get -qq update && apt-get -qq download libzookeeper-java libslf4j-java libdropwizard-metrics-java libsnappy-java"' \
+        --customize-hook='for deb in "$1"/tmp/*.deb; do dpkg-deb -x "$deb" "$1"; rm "$deb"; done' \
+        --customize-hook='chroot "$1" useradd --system --user-group --no-create-home zookeeper' \
+        --customize-hook="$(entry zookeeper-entrypoint.sh)" --customize-hook='mkdir -p "$1/data" "$1/conf"' \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' |
+        docker import --change 'EXPOSE 2181' --change 'VOLUME /data' --change 'ENTRYPOINT ["docker-entrypoint.sh"]' \
+            --change 'CMD ["zkServer.sh", "start-foreground"]' \
+            - "$zookeeper"
 fi
 
 # The public image runs `java -jar DynamoDBLocal.jar …`: here `java` is a script that starts the workbook's own program.

@@ -1,11 +1,12 @@
 //! `cargo xtask doctor`: what is there, what is missing, what to type.
 
 use serde::Serialize;
-use services::{DaemonState, Options, Survey};
+use services::{DaemonState, Kind, Options, Survey};
 use verdict::ExitCode;
 
 use crate::flags::{Doctor, Format};
 use crate::workbook::Workbook;
+use crate::{catalogue, fleet};
 
 #[derive(Serialize)]
 struct Diagnosis {
@@ -14,6 +15,8 @@ struct Diagnosis {
     fine: bool,
     tools: Vec<Tool>,
     services: Survey,
+    /// Servers that only some fixes want.
+    on_demand: Vec<Kind>,
 }
 
 #[derive(Serialize)]
@@ -25,7 +28,7 @@ struct Tool {
     next: &'static str,
 }
 
-pub async fn run(_workbook: &Workbook, flags: &Doctor) -> anyhow::Result<ExitCode> {
+pub async fn run(workbook: &Workbook, flags: &Doctor) -> anyhow::Result<ExitCode> {
     let survey = tokio::task::spawn_blocking(|| services::survey(&Options::default())).await?;
     let tools = vec![
         tool("cargo", &["--version"], true, "install Rust: rustup.rs"),
@@ -38,13 +41,23 @@ pub async fn run(_workbook: &Workbook, flags: &Doctor) -> anyhow::Result<ExitCod
         ),
         tool("gdb", &["--version"], false, "sudo apt-get install gdb"),
     ];
-    let served = survey.kinds.iter().all(|kind| kind.is_available());
+    // Of a workbook that cannot be read, every server is taken to be needed.
+    let needed = catalogue::read(workbook).map(|scenarios| fleet::kinds(&scenarios));
+    let on_demand: Vec<Kind> = Kind::ALL
+        .into_iter()
+        .filter(|kind| needed.as_ref().is_ok_and(|needed| !needed.contains(kind)))
+        .collect();
+    let served = survey
+        .kinds
+        .iter()
+        .all(|kind| kind.is_available() || on_demand.contains(&kind.kind));
     let fine = served && tools.iter().all(|tool| tool.found.is_some() || !tool.needed);
     let diagnosis = Diagnosis {
         schema: verdict::report::SCHEMA,
         fine,
         tools,
         services: survey,
+        on_demand,
     };
     match flags.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&diagnosis)?),
@@ -95,7 +108,12 @@ fn tell(diagnosis: &Diagnosis) {
     }
     for kind in &diagnosis.services.kinds {
         println!();
-        line(if kind.is_available() { "✓" } else { "✗" }, kind.kind.title());
+        let mark = match (kind.is_available(), diagnosis.on_demand.contains(&kind.kind)) {
+            (true, _) => "✓",
+            (false, true) => "–",
+            (false, false) => "✗",
+        };
+        line(mark, kind.kind.title());
         for way in &kind.ways {
             let next = way
                 .next

@@ -205,7 +205,7 @@ pub struct Services {
 pub enum ServicesVerb {
     /// Start servers and leave them running
     Up {
-        /// postgres, redis, pgbouncer, etcd, dynamodb; without one, all that the scenarios need
+        /// postgres, redis, pgbouncer, etcd, zookeeper, dynamodb; without one, all that the scenarios need
         services: Vec<String>,
         /// How servers are had
         #[arg(long = "services", value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]

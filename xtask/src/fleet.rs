@@ -32,6 +32,8 @@ pub struct Fleet {
     spares: RefCell<Vec<Server>>,
     /// How servers of a kind are had in this run.
     ways: Vec<(Kind, How)>,
+    /// How servers are had of which none was started with the run.
+    mode: ServiceMode,
     /// Numbers the checks' databases.
     databases: AtomicU32,
 }
@@ -44,7 +46,10 @@ impl Fleet {
         mode: ServiceMode,
         say: &dyn Fn(&str),
     ) -> Result<Fleet, Error> {
-        let mut fleet = Fleet::default();
+        let mut fleet = Fleet {
+            mode,
+            ..Fleet::default()
+        };
         let kinds = kinds(scenarios);
         if kinds.is_empty() {
             return Ok(fleet);
@@ -71,7 +76,9 @@ impl Fleet {
                     fleet.told.push(told(&server));
                     fleet.ways.push((kind, server.how.clone()));
                     match kind {
-                        Kind::Redis | Kind::Etcd | Kind::DynamoDb => fleet.spares.borrow_mut().push(server),
+                        Kind::Redis | Kind::Etcd | Kind::ZooKeeper | Kind::DynamoDb => {
+                            fleet.spares.borrow_mut().push(server)
+                        }
                         Kind::Postgres | Kind::PgBouncer => fleet.servers.push(server),
                     }
                 }
@@ -102,10 +109,14 @@ impl Fleet {
         Some(spares.swap_remove(place))
     }
 
-    /// Options to have another server of `kind` as the first one was had.
+    /// Options to have another server of `kind` as the first one was had; the first one, as the run was told.
     pub fn like(&self, kind: Kind) -> Options {
         let way = self.ways.iter().find(|(known, _)| *known == kind);
-        way.map_or_else(Options::default, |(_, how)| lend::same_way(how))
+        let as_told = || Options {
+            mode: mode_of(self.mode),
+            ..Options::default()
+        };
+        way.map_or_else(as_told, |(_, how)| lend::same_way(how))
     }
 
     fn endpoint(&self, kind: Kind) -> Option<&Endpoint> {

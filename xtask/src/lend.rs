@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use services::{Bouncer, Endpoint, Error, How, Kind, Mode, Options, Server};
-use verdict::wire::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted, ZooKeeperJob};
 
 use crate::catalogue::Scenario;
 use crate::fleet::Fleet;
@@ -28,8 +28,7 @@ impl<'a> Lender<'a> {
     /// waiting for it gets none, and none stays.
     pub async fn lend(&self, wanted: Wanted) -> Answer {
         let kind = kind(&wanted);
-        let declared = &self.scenario.manifest.services;
-        if !declared.iter().any(|word| word == kind.word()) {
+        if !self.scenario.manifest.may_ask_for(kind) {
             let reason = format!(
                 "the check asks for {kind}, which `services` in {} does not name",
                 self.scenario.manifest_file().display()
@@ -77,6 +76,7 @@ fn kind(wanted: &Wanted) -> Kind {
         Wanted::Redis => Kind::Redis,
         Wanted::PgBouncer { .. } => Kind::PgBouncer,
         Wanted::Etcd => Kind::Etcd,
+        Wanted::ZooKeeper => Kind::ZooKeeper,
         Wanted::DynamoDb => Kind::DynamoDb,
     }
 }
@@ -93,7 +93,7 @@ fn bouncer(wanted: Wanted) -> Option<Bouncer> {
             users: vec![(user, password)],
             settings: Bouncer::settings_of(&config),
         }),
-        Wanted::Redis | Wanted::Etcd | Wanted::DynamoDb => None,
+        Wanted::Redis | Wanted::Etcd | Wanted::ZooKeeper | Wanted::DynamoDb => None,
     }
 }
 
@@ -115,6 +115,7 @@ fn answer(endpoint: &Endpoint) -> Answer {
     match endpoint {
         Endpoint::Redis { .. } => Answer::Redis(RedisJob { host, port }),
         Endpoint::Etcd { .. } => Answer::Etcd(EtcdJob { host, port }),
+        Endpoint::ZooKeeper { .. } => Answer::ZooKeeper(ZooKeeperJob { host, port }),
         Endpoint::DynamoDb { .. } => Answer::DynamoDb(DynamoDbJob { host, port }),
         Endpoint::PgBouncer {
             admin_user,

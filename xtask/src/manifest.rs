@@ -20,6 +20,9 @@ pub struct Manifest {
     /// `postgres`, `redis` …
     #[serde(default)]
     pub services: Vec<String>,
+    /// Those that a check may ask for, and that are not looked for before: only some fixes use them.
+    #[serde(default)]
+    pub services_on_demand: Vec<String>,
     /// All that a learner may change, as globs from the exercise's folder.
     pub lesson_files: Vec<String>,
     /// How long a senior engineer may need.
@@ -173,10 +176,10 @@ impl Manifest {
                 ));
             }
         }
-        for service in &self.services {
+        for service in self.services.iter().chain(&self.services_on_demand) {
             if service.parse::<services::Kind>().is_err() {
                 return Err(format!(
-                    "key `services`: expected postgres, redis, pgbouncer, etcd or dynamodb, found `{service}`"
+                    "key `services`: expected postgres, redis, pgbouncer, etcd, zookeeper or dynamodb, found `{service}`"
                 ));
             }
         }
@@ -198,6 +201,12 @@ impl Manifest {
             ));
         }
         self.lesson_globs().map(drop)
+    }
+
+    /// Whether a check of this scenario is lent a server of that kind.
+    pub fn may_ask_for(&self, kind: services::Kind) -> bool {
+        let mut declared = self.services.iter().chain(&self.services_on_demand);
+        declared.any(|word| word == kind.word())
     }
 
     pub fn check(&self, name: &str) -> Option<&CheckSpec> {

@@ -69,6 +69,7 @@ fn deps(sink: Arc<Shelf>) -> Deps {
         postgres: "postgres://nobody@127.0.0.1:1/nothing".to_owned(),
         redis: "redis://127.0.0.1:1/".to_owned(),
         etcd: "http://127.0.0.1:1".to_owned(),
+        zookeeper: "127.0.0.1:1".to_owned(),
         sink,
     }
 }

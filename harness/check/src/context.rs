@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use verdict::wire::{Answer, DynamoDbJob, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted};
+use verdict::wire::{Answer, DynamoDbJob, EtcdJob, Event, Job, PgBouncerJob, RedisJob, Wanted, ZooKeeperJob};
 
 use crate::channel::Channel;
 use crate::dynamodb::DynamoDb;
@@ -13,6 +13,7 @@ use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::stuck::{Sight, Watchdog};
+use crate::zookeeper::ZooKeeper;
 use crate::{Failure, Outcome, Spec, alloc};
 
 /// Call sites told per metric.
@@ -306,6 +307,27 @@ impl Check {
     pub async fn etcd(&self) -> Result<Etcd, Failure> {
         let server = self.etcd_server().await?;
         Etcd::at(&server.host, server.port, &self.harness)
+    }
+
+    /// A ZooKeeper node of this check's own: empty, gone with the check. Each call has another one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn zookeeper_server(&self) -> Result<ZooKeeperJob, Failure> {
+        match self.server(Wanted::ZooKeeper).await? {
+            Answer::ZooKeeper(job) => Ok(job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A ZooKeeper node of this check's own, with a tap in front. Each call has another one, which takes seconds to start:
+    /// a [`Doorbell`](crate::zookeeper::Doorbell) tells whether the subject wants one.
+    ///
+    /// # Errors
+    /// `environment`, when there is none.
+    pub async fn zookeeper(&self) -> Result<ZooKeeper, Failure> {
+        let server = self.zookeeper_server().await?;
+        ZooKeeper::at(&server.host, server.port, &self.harness)
     }
 
     /// A DynamoDB server of this check's own, with a tap in front. Each call has another one.

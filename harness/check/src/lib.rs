@@ -37,6 +37,7 @@ pub mod sweep;
 pub mod tap;
 pub mod tasks;
 mod wait;
+pub mod zookeeper;
 
 pub use context::{Check, HarnessTask, Pulse};
 pub use failure::{Failure, OrObserved, Outcome};

@@ -70,6 +70,7 @@ fn public_image(kind: Kind) -> &'static str {
         Kind::Redis => "redis:7.0-bookworm",
         Kind::PgBouncer => "edoburu/pgbouncer:1.18.0",
         Kind::Etcd => "quay.io/coreos/etcd:v3.4.23",
+        Kind::ZooKeeper => "zookeeper:3.8",
         Kind::DynamoDb => "amazon/dynamodb-local:2.5.2",
     }
 }

@@ -57,6 +57,13 @@ pub enum Endpoint {
         /// TCP port of the client API.
         port: u16,
     },
+    /// ZooKeeper, without authentication.
+    ZooKeeper {
+        /// Always a loopback address.
+        host: String,
+        /// TCP port of the client API.
+        port: u16,
+    },
     /// DynamoDB's API over plain HTTP; any credentials will do.
     DynamoDb {
         /// Always a loopback address.
@@ -79,6 +86,7 @@ impl Endpoint {
             Endpoint::Redis { .. } => Kind::Redis,
             Endpoint::PgBouncer { .. } => Kind::PgBouncer,
             Endpoint::Etcd { .. } => Kind::Etcd,
+            Endpoint::ZooKeeper { .. } => Kind::ZooKeeper,
             Endpoint::DynamoDb { .. } => Kind::DynamoDb,
         }
     }
@@ -90,6 +98,7 @@ impl Endpoint {
             | Endpoint::Redis { host, .. }
             | Endpoint::PgBouncer { host, .. }
             | Endpoint::Etcd { host, .. }
+            | Endpoint::ZooKeeper { host, .. }
             | Endpoint::DynamoDb { host, .. } => host,
         }
     }
@@ -101,6 +110,7 @@ impl Endpoint {
             | Endpoint::Redis { port, .. }
             | Endpoint::PgBouncer { port, .. }
             | Endpoint::Etcd { port, .. }
+            | Endpoint::ZooKeeper { port, .. }
             | Endpoint::DynamoDb { port, .. } => *port,
         }
     }
@@ -132,7 +142,10 @@ impl Endpoint {
                 password: admin_password.clone(),
                 database: database.to_owned(),
             }),
-            Endpoint::Redis { .. } | Endpoint::Etcd { .. } | Endpoint::DynamoDb { .. } => None,
+            Endpoint::Redis { .. }
+            | Endpoint::Etcd { .. }
+            | Endpoint::ZooKeeper { .. }
+            | Endpoint::DynamoDb { .. } => None,
         }
     }
 
@@ -181,6 +194,13 @@ impl Endpoint {
                     .split("\"etcdserver\":\"")
                     .nth(1)
                     .and_then(|rest| rest.split('"').next());
+                version.map(str::to_owned).ok_or_else(|| first_line(&said))
+            }
+            Endpoint::ZooKeeper { .. } => {
+                let said = self.exchange("srvr", "\0").await.map_err(io)?;
+                let version = said
+                    .strip_prefix("Zookeeper version: ")
+                    .and_then(|rest| rest.split(['-', ',']).next());
                 version.map(str::to_owned).ok_or_else(|| first_line(&said))
             }
             Endpoint::DynamoDb { .. } => {

@@ -15,9 +15,9 @@ use nix::unistd::Uid;
 use crate::find::Program;
 use crate::kind::Kind;
 use crate::lock::Lock;
-use crate::options::Options;
+use crate::options::{Options, Search};
 use crate::owner::Owner;
-use crate::{Error, folder};
+use crate::{Error, folder, zookeeper};
 
 /// Name under which a finished folder of unpacked packages says what it holds.
 const LIST: &str = ".packages";
@@ -34,7 +34,7 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     let target = shelf.join(kind.word());
     // Another run may be unpacking the same; its result will do.
     let _lock = Lock::to_change(&shelf, options, "fetches packages")?;
-    if let Ok(program) = unpacked(kind, &target) {
+    if let Ok(program) = unpacked(kind, &target, &options.search) {
         return Ok(Ok(program));
     }
     if kind == Kind::Postgres && !Path::new(ZONES).is_dir() {
@@ -67,7 +67,7 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     }
     let list = packages.join("\n") + "\n";
     fs::write(building.join(LIST), list).map_err(|source| Error::folder(&building, "write to", source))?;
-    if let Err(reason) = unpacked(kind, &building) {
+    if let Err(reason) = unpacked(kind, &building, &options.search) {
         let _ = clean(&reason);
         return Ok(Err(format!(
             "the packages {} do not run here: {reason}",
@@ -76,13 +76,16 @@ pub(crate) fn fetched(kind: Kind, options: &Options) -> Result<Result<Program, S
     }
     folder::remove(&target).map_err(|source| Error::folder(&target, "replace", source))?;
     fs::rename(&building, &target).map_err(|source| Error::folder(&target, "make", source))?;
-    Ok(unpacked(kind, &target))
+    Ok(unpacked(kind, &target, &options.search))
 }
 
 /// The program in a folder of unpacked packages.
-pub(crate) fn unpacked(kind: Kind, root: &Path) -> Result<Program, String> {
+pub(crate) fn unpacked(kind: Kind, root: &Path, search: &Search) -> Result<Program, String> {
     if !root.join(LIST).is_file() {
         return Err(format!("nothing fetched in {}", root.display()));
+    }
+    if kind == Kind::ZooKeeper {
+        return zookeeper::unpacked(root, search);
     }
     let mut folders = vec![root.join("usr/bin"), root.join("usr/sbin")];
     let mut versions: Vec<PathBuf> = list(&root.join("usr/lib/postgresql"));
@@ -236,6 +239,7 @@ impl<'a> Client<'a> {
                     Some(name) => vec![name],
                     None => continue,
                 },
+                "libzookeeper-java" => self.zookeeper_of_the_distribution(),
                 name => vec![name.to_owned()],
             };
             let mut command = self.command(&self.get);
@@ -249,7 +253,8 @@ impl<'a> Client<'a> {
                 ])
                 .args(&names);
             match self.run(command) {
-                Ok(plan) => return Ok(wanted(&plan, &names)),
+                // Of what an archive or a Java depends on, a server loads what was asked for.
+                Ok(plan) => return Ok(wanted(&plan, &names, kind != Kind::ZooKeeper)),
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -258,14 +263,32 @@ impl<'a> Client<'a> {
 
     /// `postgresql` only points to the version that the distribution ships.
     fn postgres_of_the_distribution(&self) -> Option<String> {
+        self.pointed_to("postgresql", "postgresql-")
+    }
+
+    /// The archives by the packages that hold them, and a Java where the machine has none.
+    fn zookeeper_of_the_distribution(&self) -> Vec<String> {
+        let java = match zookeeper::java(&self.options.search) {
+            Some(_) => None,
+            None => self.pointed_to("default-jre-headless", "openjdk-"),
+        };
+        zookeeper::PACKAGES
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(java)
+            .collect()
+    }
+
+    /// The first package that `package` depends on whose name begins like that.
+    fn pointed_to(&self, package: &str, start: &str) -> Option<String> {
         let mut command = self.command(&self.cache);
-        command.args(["depends", "postgresql"]);
+        command.args(["depends", package]);
         let said = self.run(command).ok()?;
         said.lines()
             .find_map(|line| {
                 line.trim()
                     .strip_prefix("Depends: ")
-                    .filter(|name| name.starts_with("postgresql-"))
+                    .filter(|name| name.starts_with(start))
             })
             .map(str::to_owned)
     }
@@ -290,19 +313,41 @@ impl<'a> Client<'a> {
             self.run(command)?;
         }
         let _ = folder::remove(&debs);
+        relink(root, &root.join("usr/lib/jvm"));
         // The servers may run as somebody else.
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())
     }
 }
 
-/// What to fetch of a simulated installation: the packages asked for, and the libraries that it would bring along.
-fn wanted(plan: &str, asked: &[String]) -> Vec<String> {
+/// Java's settings are links from `/`, where nothing was installed: they are made to lead to what was unpacked.
+fn relink(root: &Path, folder: &Path) {
+    for path in list(folder) {
+        let Ok(target) = fs::read_link(&path) else {
+            if path.is_dir() {
+                relink(root, &path);
+            }
+            continue;
+        };
+        let (Ok(target), Ok(inside)) = (target.strip_prefix("/"), path.strip_prefix(root)) else {
+            continue;
+        };
+        if root.join(target).exists() {
+            let up: PathBuf = inside.components().skip(1).map(|_| "..").collect();
+            // A link that stays as it was shows when the server is started.
+            let _ = fs::remove_file(&path).and_then(|()| std::os::unix::fs::symlink(up.join(target), &path));
+        }
+    }
+}
+
+/// What to fetch of a simulated installation: the packages asked for and, where those matter, the libraries that it would
+/// bring along.
+fn wanted(plan: &str, asked: &[String], libraries: bool) -> Vec<String> {
     let install = |line: &str| {
         let rest = line.strip_prefix("Inst ")?;
         let name = rest.split(' ').next()?;
         let version = rest.split('(').nth(1)?.split(' ').next()?;
         let plain = name.split(':').next()?;
-        let library = plain.starts_with("lib") && !unused(plain);
+        let library = libraries && plain.starts_with("lib") && !unused(plain);
         (library || asked.iter().any(|asked| asked == plain)).then(|| format!("{name}={version}"))
     };
     plan.lines().filter_map(install).collect()
@@ -347,7 +392,7 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
     #[test]
     fn the_packages_asked_for_and_their_libraries_are_fetched_and_nothing_else() {
         let asked = ["redis-server".to_owned(), "redis-tools".to_owned()];
-        let fetched = wanted(PLAN, &asked);
+        let fetched = wanted(PLAN, &asked, true);
         assert_eq!(
             fetched,
             [
@@ -357,19 +402,50 @@ Conf libjemalloc2 (5.3.0-1 Debian:12.11/stable [amd64])
                 "redis-server=5:7.0.15-1~deb12u4"
             ]
         );
+        assert_eq!(
+            wanted(PLAN, &asked, false),
+            [
+                "redis-tools=5:7.0.15-1~deb12u4",
+                "redis-server=5:7.0.15-1~deb12u4"
+            ]
+        );
+    }
+
+    #[test]
+    fn links_from_the_root_lead_to_what_was_unpacked() {
+        let root = tempfile::tempdir().unwrap();
+        let (conf, etc) = (
+            root.path().join("usr/lib/jvm/17/conf"),
+            root.path().join("etc/17"),
+        );
+        fs::create_dir_all(&conf).unwrap();
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("java.security"), "rules").unwrap();
+        std::os::unix::fs::symlink("/etc/17/java.security", conf.join("java.security")).unwrap();
+        std::os::unix::fs::symlink("/etc/elsewhere", conf.join("other")).unwrap();
+        relink(root.path(), &root.path().join("usr/lib/jvm"));
+        assert_eq!(fs::read_to_string(conf.join("java.security")).unwrap(), "rules");
+        assert_eq!(
+            fs::read_link(conf.join("java.security")).unwrap(),
+            Path::new("../../../../../etc/17/java.security")
+        );
+        assert_eq!(
+            fs::read_link(conf.join("other")).unwrap(),
+            Path::new("/etc/elsewhere")
+        );
     }
 
     #[test]
     fn a_folder_without_its_list_is_unfinished() {
         let root = tempfile::tempdir().unwrap();
         assert!(
-            unpacked(Kind::Redis, root.path())
+            unpacked(Kind::Redis, root.path(), &Search::default())
                 .unwrap_err()
                 .contains("nothing fetched")
         );
         fs::write(root.path().join(LIST), "").unwrap();
         assert!(
-            unpacked(Kind::Redis, root.path())
+            unpacked(Kind::Redis, root.path(), &Search::default())
                 .unwrap_err()
                 .contains("no `redis-server`")
         );

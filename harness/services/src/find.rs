@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::kind::Kind;
 use crate::options::Search;
+use crate::zookeeper;
 
 /// The major version of PostgreSQL that budgets were calibrated on; the first choice among several.
 const POSTGRES_MAJOR: u32 = 15;
@@ -39,6 +40,8 @@ pub(crate) struct Program {
     pub(crate) version: String,
     /// Folders of shared libraries that the system's loader does not know.
     pub(crate) libraries: Vec<PathBuf>,
+    /// What runs it, where it is nothing that the kernel runs.
+    pub(crate) interpreter: Option<PathBuf>,
 }
 
 impl Program {
@@ -48,6 +51,7 @@ impl Program {
             path,
             version: String::new(),
             libraries,
+            interpreter: None,
         };
         let output = program
             .command("")
@@ -64,14 +68,14 @@ impl Program {
         Ok(program)
     }
 
-    /// A command of this program, or of one beside it when `sibling` is not empty, with its libraries.
+    /// A command of this program (of its interpreter, where it has one), or of one beside it when `sibling` is not empty,
+    /// with its libraries.
     pub(crate) fn command(&self, sibling: &str) -> Command {
-        let path = if sibling.is_empty() {
-            self.path.clone()
-        } else {
-            self.path.with_file_name(sibling)
+        let mut command = match (&self.interpreter, sibling) {
+            (Some(interpreter), _) => Command::new(interpreter),
+            (None, "") => Command::new(&self.path),
+            (None, sibling) => Command::new(self.path.with_file_name(sibling)),
         };
-        let mut command = Command::new(path);
         if !self.libraries.is_empty() {
             let known = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
             let all = self
@@ -102,6 +106,9 @@ impl Program {
 pub(crate) fn installed(kind: Kind, search: &Search) -> Result<Program, String> {
     if !search.installed {
         return Err("installed servers are to be ignored".to_owned());
+    }
+    if kind == Kind::ZooKeeper {
+        return zookeeper::installed(search);
     }
     let mut folders = search.folders();
     if search.usual_folders {

@@ -18,17 +18,20 @@ pub enum Kind {
     PgBouncer,
     /// etcd, one node.
     Etcd,
+    /// ZooKeeper, one node.
+    ZooKeeper,
     /// DynamoDB's API, without persistence and without capacity limits.
     DynamoDb,
 }
 
 impl Kind {
     /// All of them, in the order in which they are listed to people.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Postgres,
         Kind::Redis,
         Kind::PgBouncer,
         Kind::Etcd,
+        Kind::ZooKeeper,
         Kind::DynamoDb,
     ];
 
@@ -39,6 +42,7 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::ZooKeeper => "zookeeper",
             Kind::DynamoDb => "dynamodb",
         }
     }
@@ -50,6 +54,7 @@ impl Kind {
             Kind::Redis => "Redis",
             Kind::PgBouncer => "PgBouncer",
             Kind::Etcd => "etcd",
+            Kind::ZooKeeper => "ZooKeeper",
             Kind::DynamoDb => "DynamoDB",
         }
     }
@@ -61,6 +66,7 @@ impl Kind {
             Kind::Redis => "redis-server",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::ZooKeeper => crate::zookeeper::ARCHIVE,
             Kind::DynamoDb => crate::dynamodb::PACKAGE,
         }
     }
@@ -78,6 +84,7 @@ impl Kind {
             Kind::Redis => &["redis-server"],
             Kind::PgBouncer => &["pgbouncer"],
             Kind::Etcd => &["etcd-server", "etcd"],
+            Kind::ZooKeeper => &["libzookeeper-java"],
             Kind::DynamoDb => &[],
         }
     }
@@ -89,6 +96,7 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::PgBouncer => "pgbouncer",
             Kind::Etcd => "etcd",
+            Kind::ZooKeeper => "zookeeper",
             Kind::DynamoDb => "",
         }
     }
@@ -102,6 +110,7 @@ impl Kind {
         } else {
             let package = match self {
                 Kind::Postgres => "postgresql",
+                Kind::ZooKeeper => "zookeeper",
                 _ => self.debian_packages()[0],
             };
             format!("sudo apt-get install {package}")
@@ -117,7 +126,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown service `{0}`; expected one of postgres, redis, pgbouncer, etcd, dynamodb")]
+#[error("unknown service `{0}`; expected one of postgres, redis, pgbouncer, etcd, zookeeper, dynamodb")]
 pub struct UnknownKind(pub String);
 
 impl FromStr for Kind {
@@ -182,6 +191,7 @@ mod tests {
     #[case("redis", Kind::Redis)]
     #[case("pgbouncer", Kind::PgBouncer)]
     #[case("etcd", Kind::Etcd)]
+    #[case("zookeeper", Kind::ZooKeeper)]
     #[case("dynamodb", Kind::DynamoDb)]
     fn words_of_the_manifest_name_kinds_and_back(#[case] word: &str, #[case] kind: Kind) {
         assert_eq!(word.parse(), Ok(kind));

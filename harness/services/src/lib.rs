@@ -1,4 +1,4 @@
-//! The servers that scenarios need, as endpoints: PostgreSQL, Redis, PgBouncer, etcd, DynamoDB.
+//! The servers that scenarios need, as endpoints: PostgreSQL, Redis, PgBouncer, etcd, ZooKeeper, DynamoDB.
 //!
 //! [`start`] has a server by a container, by an installed program, or by one of the distribution's packages that it
 //! fetches into a cache without root (DynamoDB: one that cargo builds); else it says what was looked for, where, and what to type. In reading order:
@@ -6,7 +6,7 @@
 //! - [`kind`](Kind), [`options`](Options), [`error`](Error): what can be asked for, and what can go wrong;
 //! - [`server`](Server), [`endpoint`](Endpoint): what is had, and whether it answers;
 //! - `find`, `fetch`, `built`, `daemon`: the ways;
-//! - `postgres`, `redis`, `pgbouncer`, `etcd`, `dynamodb`: the servers, each with the same verbs;
+//! - `postgres`, `redis`, `pgbouncer`, `etcd`, `zookeeper`, `dynamodb`: the servers, each with the same verbs;
 //! - `running`, `container`: a server as a process, and as a container;
 //! - [`process`], [`owner`](Owner), `record`, [`recover`], [`state`](State): nothing stays behind that nobody wants;
 //! - [`survey`](fn@survey), [`purge`]: what `doctor` tells and `services down --purge` removes;
@@ -41,6 +41,7 @@ mod state;
 mod survey;
 pub mod testing;
 mod user;
+mod zookeeper;
 
 pub use cache::{Entry, Purged, purge};
 pub use container::Order;

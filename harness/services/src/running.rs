@@ -38,7 +38,7 @@ pub(crate) struct Running {
 pub(crate) fn quick_end(kind: Kind) -> Signal {
     match kind {
         Kind::Postgres => Signal::SIGQUIT,
-        Kind::Redis | Kind::PgBouncer | Kind::Etcd | Kind::DynamoDb => Signal::SIGKILL,
+        Kind::Redis | Kind::PgBouncer | Kind::Etcd | Kind::ZooKeeper | Kind::DynamoDb => Signal::SIGKILL,
     }
 }
 
@@ -292,6 +292,7 @@ mod tests {
         true
     )]
     #[case("listen tcp 127.0.0.1:1: bind: address already in use", true)]
+    #[case("java.net.BindException: Address already in use", true)]
     #[case("FATAL:  could not access file \"pg_stat_statements\"", false)]
     fn a_port_taken_meanwhile_is_recognised_in_each_servers_words(#[case] log: &str, #[case] taken: bool) {
         assert_eq!(port_was_taken(log), taken);

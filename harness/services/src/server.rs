@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::running::Running;
 use crate::state::Detached;
 use crate::user::Runner;
-use crate::{Error, PostgresSeed, background, dynamodb, etcd, fetch, postgres, recover, redis};
+use crate::{Error, PostgresSeed, background, dynamodb, etcd, fetch, postgres, recover, redis, zookeeper};
 
 /// How a server was had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +164,7 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
         }
         Kind::Redis => Some((redis::plan(), None)),
         Kind::Etcd => Some((etcd::plan(), None)),
+        Kind::ZooKeeper => Some((zookeeper::plan(), None)),
         Kind::DynamoDb => Some((dynamodb::plan(), None)),
         Kind::Postgres => None,
     };
@@ -176,6 +177,7 @@ async fn by_container(kind: Kind, options: &Options, seeds: &[PostgresSeed]) -> 
             let endpoint = match (kind, front) {
                 (_, Some(front)) => front.endpoint(contained.port()),
                 (Kind::Etcd, None) => etcd::endpoint(contained.port()),
+                (Kind::ZooKeeper, None) => zookeeper::endpoint(contained.port()),
                 (Kind::DynamoDb, None) => dynamodb::endpoint(contained.port()),
                 (_, None) => redis::endpoint(contained.port()),
             };
@@ -209,6 +211,9 @@ async fn by_program(
         false => Runner::choose()?,
     };
     runner.can_reach(&program.path)?;
+    if let Some(interpreter) = &program.interpreter {
+        runner.can_reach(interpreter)?;
+    }
     let front = if kind == Kind::PgBouncer {
         Some(Front::new(options)?)
     } else {
@@ -222,12 +227,14 @@ async fn by_program(
         let command = |port| match (&front, kind) {
             (Some(front), _) => front.command(&program, &data, &runner, port),
             (None, Kind::Etcd) => etcd::command(&program, &data, port),
+            (None, Kind::ZooKeeper) => zookeeper::command(&program, &data, &runner, port),
             (None, Kind::DynamoDb) => dynamodb::command(&program, port),
             (None, _) => redis::command(&program, port),
         };
         let endpoint = |port| match (&front, kind) {
             (Some(front), _) => front.endpoint(port),
             (None, Kind::Etcd) => etcd::endpoint(port),
+            (None, Kind::ZooKeeper) => zookeeper::endpoint(port),
             (None, Kind::DynamoDb) => dynamodb::endpoint(port),
             (None, _) => redis::endpoint(port),
         };

@@ -131,7 +131,7 @@ fn built(kind: Kind, options: &Options) -> Way {
 
 fn fetched(kind: Kind, options: &Options) -> Way {
     let folder = options.cache_dir.join("fetched").join(kind.word());
-    if let Ok(program) = fetch::unpacked(kind, &folder) {
+    if let Ok(program) = fetch::unpacked(kind, &folder, &options.search) {
         return way(
             "fetched",
             Ok(format!("{} {}", program.path.display(), program.version)),

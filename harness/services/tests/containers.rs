@@ -40,6 +40,7 @@ fn id(server: &Server) -> String {
 #[case(Kind::Redis)]
 #[case(Kind::PgBouncer)]
 #[case(Kind::Etcd)]
+#[case(Kind::ZooKeeper)]
 #[case(Kind::DynamoDb)]
 #[ignore = "needs a container daemon"]
 #[tokio::test]

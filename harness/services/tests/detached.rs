@@ -27,6 +27,7 @@ async fn up() {
         Kind::Redis,
         Kind::PgBouncer,
         Kind::Etcd,
+        Kind::ZooKeeper,
         Kind::DynamoDb,
     ] {
         let server = start(kind, &options, &[]).await.unwrap();

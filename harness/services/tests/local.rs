@@ -1,4 +1,4 @@
-//! The five servers as processes of this machine: they answer, they are gone afterwards, and they die with us.
+//! The six servers as processes of this machine: they answer, they are gone afterwards, and they die with us.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use support::{cache, options, people};
 #[case(Kind::Redis)]
 #[case(Kind::PgBouncer)]
 #[case(Kind::Etcd)]
+#[case(Kind::ZooKeeper)]
 #[case(Kind::DynamoDb)]
 #[tokio::test]
 async fn a_server_starts_answers_and_is_gone_afterwards(#[case] kind: Kind) {
@@ -272,7 +273,7 @@ async fn victim() {
     let postgres = start(Kind::Postgres, &options, &[]).await.unwrap();
     options.upstream = Some(postgres.endpoint.clone());
     let mut servers = vec![];
-    for kind in [Kind::Redis, Kind::PgBouncer, Kind::Etcd] {
+    for kind in [Kind::Redis, Kind::PgBouncer, Kind::Etcd, Kind::ZooKeeper] {
         servers.push(start(kind, &options, &[]).await.unwrap());
     }
     servers.push(postgres);
@@ -303,7 +304,7 @@ async fn a_killed_run_leaves_nothing_that_the_next_does_not_remove() {
         .split(' ')
         .map(|pid| Owner::of(pid.parse().unwrap()).unwrap())
         .collect();
-    assert_eq!(processes.len(), 4);
+    assert_eq!(processes.len(), 5);
     child.kill().unwrap();
     child.wait().unwrap();
 

@@ -25,6 +25,7 @@ fn bare() -> Search {
 #[case(Kind::Postgres, Mode::Auto, "apt-get install postgresql")]
 #[case(Kind::Redis, Mode::Auto, "apt-get install redis-server")]
 #[case(Kind::Etcd, Mode::Local, "apt-get install etcd-server")]
+#[case(Kind::ZooKeeper, Mode::Local, "apt-get install zookeeper")]
 #[case(Kind::Redis, Mode::Containers, "docker pull redis:7.0-bookworm")]
 #[cfg_attr(target_os = "macos", ignore = "the commands are those of Debian")]
 #[tokio::test]
@@ -174,6 +175,7 @@ async fn a_cache_that_the_servers_user_cannot_enter_is_told() {
 #[case(Kind::Redis)]
 #[case(Kind::PgBouncer)]
 #[case(Kind::Etcd)]
+#[case(Kind::ZooKeeper)]
 #[ignore = "fetches packages from the distribution's mirrors"]
 #[tokio::test]
 async fn a_server_is_fetched_where_none_is_installed(#[case] kind: Kind) {

@@ -22,6 +22,7 @@ pub enum Wanted {
         config: String,
     },
     Etcd,
+    ZooKeeper,
     DynamoDb,
 }
 
@@ -32,6 +33,7 @@ pub enum Answer {
     Redis(RedisJob),
     PgBouncer(PgBouncerJob),
     Etcd(EtcdJob),
+    ZooKeeper(ZooKeeperJob),
     DynamoDb(DynamoDbJob),
     /// It cannot be had here: the machine's fault.
     Missing {
@@ -64,6 +66,13 @@ pub struct PgBouncerJob {
 /// An etcd node of one check's own: empty, without authentication, over plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EtcdJob {
+    pub host: String,
+    pub port: u16,
+}
+
+/// A ZooKeeper node of one check's own: empty, without authentication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZooKeeperJob {
     pub host: String,
     pub port: u16,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Verdict;
-pub use crate::servers::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted};
+pub use crate::servers::{Answer, DynamoDbJob, EtcdJob, PgBouncerJob, RedisJob, Wanted, ZooKeeperJob};
 
 /// The version of the conversation. Both ends are built from one tree, so another version means a stale program.
 pub const VERSION: u32 = 3;

@@ -222,6 +222,24 @@ fn a_server_that_the_manifest_does_not_name_is_a_slip_of_the_author() {
 }
 
 #[test]
+fn a_server_on_demand_is_started_when_a_check_asks_and_not_before() {
+    let services = "[\"redis\"]\nservices-on-demand = [\"etcd\"]";
+    let workbook = workbook(services, TALKS);
+    let report = grade(&workbook, "every_event_is_counted");
+    let told: Vec<&str> = report
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    assert_eq!(told, ["redis"]);
+    let check = &report.scenarios[0].checks[0];
+    assert_eq!(check.verdict, Verdict::Pass, "{check:#?}");
+    until(Duration::from_secs(10), || {
+        places(&workbook).iter().copied().all(refused_by)
+    });
+}
+
+#[test]
 fn a_killed_grade_takes_its_servers_along() {
     let workbook = workbook(
         r#"["redis", "etcd"]"#,

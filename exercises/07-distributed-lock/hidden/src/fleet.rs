@@ -40,6 +40,7 @@ pub struct Boot {
     pub postgres: String,
     pub redis: String,
     pub etcd: String,
+    pub zookeeper: String,
 }
 
 /// The three tasks of the scenario.
@@ -146,6 +147,7 @@ pub fn reporter(boot: &Boot) -> (Arc<Reporter>, Arc<AtDesk>) {
         postgres: boot.postgres.clone(),
         redis: boot.redis.clone(),
         etcd: boot.etcd.clone(),
+        zookeeper: boot.zookeeper.clone(),
         sink: at_desk.clone(),
     };
     let cfg = LockCfg {

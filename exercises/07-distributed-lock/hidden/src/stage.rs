@@ -9,6 +9,7 @@ use harness::postgres::{Gate, LinkGuard, PgTap, Postgres};
 use harness::redis::{Redis, RedisTap};
 use harness::replica::Replica;
 use harness::sweep::Points;
+use harness::zookeeper::{Doorbell, ZooKeeper, ZooKeeperTap};
 use harness::{Check, Failure, OrObserved, Outcome};
 
 use crate::desk::{Desk, Plan, Told};
@@ -17,6 +18,9 @@ use crate::subject::{NaiveDate, migrate};
 
 /// A generous deadline for what takes milliseconds once nothing holds it back.
 pub const SOON: Duration = Duration::from_secs(8);
+
+const ANYBODYS: &str = "A day that nobody has is taken by whoever comes: a replica that leaves it to a certain other one replaces \
+                        nobody.";
 
 /// The `n`-th day of 2025, from 0.
 pub fn day(n: u32) -> NaiveDate {
@@ -34,6 +38,8 @@ pub struct Stage {
     pg: Arc<Postgres>,
     redis: Option<Arc<Redis>>,
     etcd: Option<Etcd>,
+    zookeeper: Option<ZooKeeper>,
+    doorbell: Doorbell,
     calls: AtomicU64,
 }
 
@@ -43,10 +49,12 @@ pub struct Taps {
     pub pg: Arc<PgTap>,
     pub redis: Option<Arc<RedisTap>>,
     pub etcd: Option<Arc<EtcdTap>>,
+    pub zookeeper: Option<Arc<ZooKeeperTap>>,
 }
 
 impl Stage {
-    pub async fn set(cx: &Check, way: Way) -> Result<Stage, Failure> {
+    /// With a ZooKeeper, or with a bell in its place.
+    pub async fn set(cx: &Check, way: Way, with_zookeeper: bool) -> Result<Stage, Failure> {
         // etcd's leases are of two seconds at least, and of whole ones.
         let ttl = match way {
             Way::Etcd => 2_000,
@@ -63,6 +71,10 @@ impl Stage {
             Way::Etcd => Some(cx.etcd().await?),
             Way::Postgres | Way::Redis => None,
         };
+        let zookeeper = match with_zookeeper {
+            true => Some(cx.zookeeper().await?),
+            false => None,
+        };
         Ok(Stage {
             way,
             ttl: Duration::from_millis(ttl),
@@ -71,8 +83,15 @@ impl Stage {
             pg,
             redis,
             etcd,
+            zookeeper,
+            doorbell: Doorbell::hang(cx.harness_handle())?,
             calls: AtomicU64::new(0),
         })
+    }
+
+    /// Somebody has come to a ZooKeeper that is not there. Starting one takes seconds, and few want it.
+    pub async fn zookeeper_is_wanted(&self) {
+        self.doorbell.rung().await;
     }
 
     /// Whether a replica, or this process with its taps, had to wait for a processor so long that a renewal may have been
@@ -81,9 +100,10 @@ impl Stage {
         self.desk.book().late >= self.ttl / 2
     }
 
-    /// As long as a dead replica may keep a day, and generously more.
+    /// Three times what a replica that is not heard of may keep its day, and a job needs milliseconds. Grows while the
+    /// machine is starved, as every deadline does.
     pub fn takeover(&self) -> Duration {
-        3 * self.ttl + SOON
+        3 * self.ttl
     }
 
     pub async fn taps(&self) -> Result<Taps, Failure> {
@@ -91,6 +111,7 @@ impl Stage {
             pg: self.pg.another_tap().await?,
             redis: self.redis.as_ref().map(|redis| redis.another_tap()).transpose()?,
             etcd: self.etcd.as_ref().map(Etcd::another_tap).transpose()?,
+            zookeeper: self.zookeeper.as_ref().map(ZooKeeper::another_tap).transpose()?,
         })
     }
 
@@ -99,6 +120,7 @@ impl Stage {
         let nowhere = "127.0.0.1:1";
         let redis = taps.redis.as_ref().map(|tap| tap.url());
         let etcd = taps.etcd.as_ref().map(|tap| tap.url());
+        let zookeeper = taps.zookeeper.as_ref().map(|tap| tap.connect_string());
         Boot {
             name: name.to_owned(),
             desk: self.desk.address().to_owned(),
@@ -108,6 +130,10 @@ impl Stage {
             postgres: taps.pg.url(),
             redis: redis.unwrap_or_else(|| format!("redis://{nowhere}/")),
             etcd: etcd.unwrap_or_else(|| format!("http://{nowhere}")),
+            zookeeper: zookeeper.unwrap_or_else(|| match self.way {
+                Way::Etcd => self.doorbell.connect_string(),
+                Way::Postgres | Way::Redis => nowhere.to_owned(),
+            }),
         }
     }
 
@@ -134,11 +160,14 @@ impl Stage {
     }
 
     /// Ends what the servers keep for a replica that is not heard of, as if its time were over: leases of etcd's, keys of
-    /// Redis' that live no longer than a lease, sessions of PostgreSQL's.
+    /// Redis' that live no longer than a lease, sessions of ZooKeeper's and of PostgreSQL's.
     pub async fn forget(&self, member: &Member<'_>) -> Outcome {
         let broken = |error: std::io::Error| Failure::environment(format!("failed to end a lease: {error}"));
         if let Some(etcd) = &self.etcd {
             etcd.revoke_leases().await?;
+        }
+        if let (Some(zookeeper), Some(tap)) = (&self.zookeeper, &member.taps.zookeeper) {
+            zookeeper.end_sessions(tap).await?;
         }
         if let Some(redis) = &self.redis {
             let script = "for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -178,9 +207,11 @@ impl Taps {
     pub fn black_hole(&self) -> Vec<LinkGuard> {
         let redis = self.redis.as_ref().map(|tap| tap.black_hole());
         let etcd = self.etcd.as_ref().map(|tap| tap.black_hole());
+        let zookeeper = self.zookeeper.as_ref().map(|tap| tap.black_hole());
         std::iter::once(self.pg.black_hole())
             .chain(redis)
             .chain(etcd)
+            .chain(zookeeper)
             .collect()
     }
 
@@ -189,9 +220,12 @@ impl Taps {
         let redis = self.redis.as_ref();
         let redis = redis.map(|tap| tap.hold_requests(|request| request.data));
         let etcd = self.etcd.as_ref().map(|tap| tap.hold_requests(|_| true));
+        let zookeeper = self.zookeeper.as_ref();
+        let zookeeper = zookeeper.map(|tap| tap.hold_requests(|request| request.question));
         std::iter::once(self.pg.hold_requests(|request| request.runs_data()))
             .chain(redis)
             .chain(etcd)
+            .chain(zookeeper)
             .collect()
     }
 
@@ -200,16 +234,19 @@ impl Taps {
         let pg = self.pg.counts();
         let redis = self.redis.as_ref().map_or(0, |tap| tap.counts().commands);
         let etcd = self.etcd.as_ref().map_or(0, |tap| tap.counts().requests);
-        pg.executes + pg.simple_queries + redis + etcd
+        let zookeeper = self.zookeeper.as_ref().map_or(0, |tap| tap.counts().questions);
+        pg.executes + pg.simple_queries + redis + etcd + zookeeper
     }
 
     /// Each question and each answer is a point of a sweep.
     pub fn report_to(&self, points: &Points) -> Vec<Gate> {
         let redis = self.redis.as_ref().map(|tap| tap.report_to(points));
         let etcd = self.etcd.as_ref().map(|tap| tap.report_to(points));
+        let zookeeper = self.zookeeper.as_ref().map(|tap| tap.report_to(points));
         std::iter::once(self.pg.report_to(points))
             .chain(redis)
             .chain(etcd)
+            .chain(zookeeper)
             .flat_map(|(requests, replies)| [requests, replies])
             .collect()
     }
@@ -250,10 +287,35 @@ impl Member<'_> {
         });
         match begun.await? {
             (true, _) => Ok(call),
-            (_, ended) => Err(Failure::new(format!(
-                "nobody has the day, and {} was told {ended:?}",
-                self.name
-            ))),
+            (_, ended) => Err(self.not_taken(ended)),
+        }
+    }
+
+    /// Has that replica report a day, and waits until its report is on its way to the archive or, with
+    /// [`Plan::HoldReceipt`], has been taken there.
+    pub async fn hold_report(&mut self, day: NaiveDate, plan: Plan) -> Result<u64, Failure> {
+        self.stage.desk.plan(&self.name, day, plan);
+        let call = self.begin(day).await?;
+        let desk = &self.stage.desk;
+        let what = "a report's way to the archive";
+        let arrived = desk.until(what, SOON, |book| {
+            let arrived = book.waiting.iter().any(|who| who.replica == self.name);
+            let taken = plan != Plan::HoldReceipt || !book.taken_of(day).is_empty();
+            let ended = book.ended.get(&call).cloned();
+            (arrived && taken || ended.is_some()).then_some(ended)
+        });
+        match arrived.await? {
+            None => Ok(call),
+            ended => Err(self.not_taken(ended)),
+        }
+    }
+
+    fn not_taken(&self, told: Option<Told>) -> Failure {
+        let name = &self.name;
+        let failure = Failure::new(format!("nobody has the day, and {name} was told {told:?}"));
+        match told {
+            Some(Told::HeldBy(_) | Told::AlreadyDone) => failure.because(ANYBODYS),
+            _ => failure,
         }
     }
 
@@ -265,6 +327,13 @@ impl Member<'_> {
     /// Calls `run_once` again and again until the day is done; the last that was told.
     pub async fn until_done(&mut self, day: NaiveDate, deadline: Duration) -> Result<Told, Failure> {
         self.retry(day, deadline, false).await
+    }
+
+    /// Calls `run_once` for a day that is done. That its last holder still has it may be said for a moment: a lock that
+    /// ends with its connection is gone when the server has seen the end of that. Whoever leaves a lease to its time takes
+    /// longer.
+    pub async fn until_known_done(&mut self, day: NaiveDate) -> Result<Told, Failure> {
+        self.until_done(day, self.stage.ttl / 2).await
     }
 
     async fn retry(&mut self, day: NaiveDate, deadline: Duration, begun: bool) -> Result<Told, Failure> {

@@ -33,13 +33,20 @@ macro_rules! with_replicas {
             }
             check!($spec, async |cx: &Check| {
                 let mut outcome = Ok(());
-                for _ in 0..TRIES {
-                    let stage = Arc::new(Stage::set(cx, Way::$way).await?);
+                let (mut tries, mut with_zookeeper) = (0, false);
+                while tries < TRIES {
+                    let stage = Arc::new(Stage::set(cx, Way::$way, with_zookeeper).await?);
                     let timers = watch_timers(stage.desk.address().to_owned(), String::new());
                     tokio::select! {
                         judged = $body(cx, &stage, stringify!($name)) => outcome = judged,
                         () = timers => {}
+                        () = stage.zookeeper_is_wanted() => {
+                            cx.stage("once more, with a ZooKeeper");
+                            with_zookeeper = true;
+                            continue;
+                        }
                     }
+                    tries += 1;
                     match &outcome {
                         Err(failure) if failure.is_fail() && stage.was_starved() => {}
                         _ => return outcome,

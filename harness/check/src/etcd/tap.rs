@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+const SIGN_OF_LIFE: &str = "/v3/lease/keepalive";
+
 /// What passed through a tap since it was started, as the client's side sees it: a request counts when all of it has
 /// arrived, whether or not it is passed on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,14 +128,17 @@ impl EtcdTap {
         }))
     }
 
-    /// Reports to a sweep: each request, and each answer to one, is a point.
+    /// Reports to a sweep: each request, and each answer to one, is a point; but for the signs of life of a lease, which come
+    /// when their time is, and not where the operation is.
     pub fn report_to(&self, points: &Points) -> (RuleGuard, RuleGuard) {
         let (to_requests, to_replies) = (points.clone(), points.clone());
-        let requests = self.rule(Rule::on_request(move |request| {
-            Verdict::Point(to_requests.clone(), format!("client's {}", request.path))
+        let requests = self.rule(Rule::on_request(move |request| match request.path {
+            SIGN_OF_LIFE => Verdict::Pass,
+            path => Verdict::Point(to_requests.clone(), format!("client's {path}")),
         }));
-        let replies = self.rule(Rule::on_reply(move |Reply { request }| {
-            Verdict::Point(to_replies.clone(), format!("answer to {}", request.path))
+        let replies = self.rule(Rule::on_reply(move |Reply { request }| match request.path {
+            SIGN_OF_LIFE => Verdict::Pass,
+            path => Verdict::Point(to_replies.clone(), format!("answer to {path}")),
         }));
         (requests, replies)
     }

@@ -22,6 +22,12 @@ impl Kept {
             Wanted::Redis => "redis",
             Wanted::Etcd => "etcd",
             Wanted::DynamoDb => "dynamodb",
+            Wanted::ZooKeeper => {
+                let reason = "ZooKeeper is started for each check by `cargo xtask grade`, which is needed for this one";
+                return Answer::Missing {
+                    reason: reason.to_owned(),
+                };
+            }
             Wanted::PgBouncer { .. } => {
                 let reason = "PgBouncer is started for each check by `cargo xtask grade`, which is needed for this one";
                 return Answer::Missing {

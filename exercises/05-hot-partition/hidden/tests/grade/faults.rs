@@ -36,9 +36,10 @@ pub async fn whole(cx: &Check) -> Outcome {
                 "asking for {} of {customer} while requests fail",
                 question.words()
             ));
-            let before = stage.db.tap().counts();
-            question.is_answered(&stage.instance(), customer).await?;
-            let requests = stage.db.tap().counts().since(&before).requests;
+            // At a tap of its own: whoever has written may still be busy in the background.
+            let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
+            question.is_answered(&log, customer).await?;
+            let requests = tap.counts().requests;
             for k in 1..=requests {
                 for refusal in [Refusal::Unavailable, Refusal::Throttled] {
                     let told = format!("request {k} of {requests} was refused: {refusal:?}");
@@ -60,8 +61,8 @@ async fn disturbed(
     refusal: Refusal,
 ) -> Outcome {
     // Nothing is known yet, and nothing cached.
-    let log = stage.instance_with(stage.cfg(LONG));
-    let refused = stage.db.tap().refuse_the(k, refusal);
+    let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
+    let refused = tap.refuse_the(k, refusal);
     let asked = within(SOON, "an answer or an error", question.ask(&log, customer)).await?;
     drop(refused);
     if let Ok(answer) = asked {

@@ -1,7 +1,7 @@
 //! Replicas that are killed: while the job runs, before the report reaches the archive, and after.
 
 use distributed_lock_hidden::desk::{Plan, Told};
-use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
+use distributed_lock_hidden::stage::{Member, Stage, day};
 use harness::{Check, Outcome, ensure};
 
 const STUCK: &str = "Nobody is left to give the day back: it has to become free by itself, when its holder has not been heard of \
@@ -15,17 +15,7 @@ pub async fn killed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
         (&mut before, 1, Plan::HoldReport),
         (&mut after, 2, Plan::HoldReceipt),
     ] {
-        stage.desk.plan(&member.name, day(n), plan);
-        member.begin(day(n)).await?;
-        let name = member.name.clone();
-        stage
-            .desk
-            .until("a report's way to the archive", SOON, |book| {
-                let arrived = book.waiting.iter().any(|who| who.replica == name);
-                let taken = plan != Plan::HoldReceipt || !book.taken_of(day(n)).is_empty();
-                (arrived && taken).then_some(())
-            })
-            .await?;
+        member.hold_report(day(n), plan).await?;
     }
     for member in [&mut working, &mut before, &mut after] {
         member.replica.kill();
@@ -47,7 +37,7 @@ pub async fn killed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
             "A day is done when its report was taken, and not before.",
             "a replica was killed in the midst of day {n}; the last one was told {told:?}, and {taken} reports were taken"
         );
-        let again = last.run_once(day(n)).await?;
+        let again = last.until_known_done(day(n)).await?;
         ensure!(
             again == Told::AlreadyDone,
             "A day that was taken over is done as any other.",

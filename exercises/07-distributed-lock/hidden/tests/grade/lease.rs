@@ -79,7 +79,7 @@ pub async fn told_of_the_loss(stage: &Stage, member: &Member<'_>, call: u64) -> 
     let what = "the end of `ctx.lost()`, or of the job,";
     stage
         .desk
-        .until(what, stage.ttl + SOON, |book| {
+        .until(what, 3 * stage.ttl, |book| {
             let run = book.run(&member.name, day(0))?;
             (run.lost || run.dropped || book.ended.contains_key(&call)).then_some(())
         })

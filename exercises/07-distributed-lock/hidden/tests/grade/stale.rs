@@ -13,15 +13,7 @@ pub async fn paused(cx: &Check, stage: &Stage, test: &str) -> Outcome {
                           its own. Only the archive can tell, and only by a number that rises with every taking of the day.";
     cx.stage("two replicas stand still: one in its job, one with its report on the way");
     let in_job = first.hold(day(0)).await?;
-    stage.desk.plan(&other.name, day(1), Plan::HoldReport);
-    let on_its_way = other.begin(day(1)).await?;
-    let name = other.name.clone();
-    stage
-        .desk
-        .until("a report's way to the archive", SOON, |book| {
-            book.waiting.iter().any(|who| who.replica == name).then_some(())
-        })
-        .await?;
+    let on_its_way = other.hold_report(day(1), Plan::HoldReport).await?;
     for member in [&first, &other] {
         member.pause();
         stage.end_sessions(member).await?;

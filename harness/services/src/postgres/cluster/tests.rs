@@ -42,6 +42,7 @@ fn program() -> Program {
         path: PathBuf::from("/nonexistent"),
         version: "15.18".to_owned(),
         libraries: Vec::new(),
+        interpreter: None,
     }
 }
 

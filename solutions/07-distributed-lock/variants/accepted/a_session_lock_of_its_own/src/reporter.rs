@@ -36,6 +36,8 @@ pub struct Deps {
     pub redis: String,
     /// `http://…`; there with [`Backend::EtcdLease`].
     pub etcd: String,
+    /// `host:port`; there with [`Backend::EtcdLease`], in etcd's place.
+    pub zookeeper: String,
     pub sink: Arc<dyn ReportSink>,
 }
 

@@ -1,0 +1,13 @@
+//! Every customer's events, newest first, in one DynamoDB table.
+
+mod busy;
+mod config;
+mod event;
+mod log;
+mod pages;
+mod partstore;
+
+pub use config::LogConfig;
+pub use event::{Cursor, Event, Page, Patch};
+pub use log::{EventLog, LogError, Result};
+pub use partstore::{Found, Key, PartStore, Row, StoreError};
