@@ -9,8 +9,8 @@ use harness::postgres::Postgres;
 use oncall::{Shift, arrivals};
 
 /// Requests per second, of all kinds.
-const PER_SECOND: f64 = 60.0;
-const ACCOUNTS: u32 = 24;
+const PER_SECOND: f64 = 120.0;
+const ACCOUNTS: u32 = 12;
 /// When onboarding opens the first accounts of the day, and how often it opens one more.
 const OPENS_AFTER: Duration = Duration::from_secs(20);
 const OPENS_EVERY: Duration = Duration::from_secs(2);
