@@ -349,12 +349,17 @@ fn figures(shift: &Shift, readings: &[Arc<Reading>]) -> Option<String> {
         .iter()
         .filter_map(|title| standard.iter().find(|chart| chart.title == *title));
     for chart in own.iter().chain(rest) {
-        let Some((label, value)) = chart.lines.first().zip(told(chart, 0)) else {
-            continue;
-        };
-        let word = format!("  {} {value}", label.name());
-        if line.chars().count() + word.chars().count() < COLUMNS {
-            line.push_str(&word);
+        let mut last = "";
+        for (place, label) in chart.lines.iter().enumerate() {
+            // Of lines that differ by their labels, the first.
+            let name = std::mem::replace(&mut last, label.name());
+            let Some(value) = told(chart, place).filter(|_| name != last) else {
+                continue;
+            };
+            let word = format!("  {last} {value}");
+            if line.chars().count() + word.chars().count() < COLUMNS {
+                line.push_str(&word);
+            }
         }
     }
     Some(line)

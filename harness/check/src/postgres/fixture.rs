@@ -152,7 +152,7 @@ impl Postgres {
 
     /// A text that drivers have prepared, by whether it is the one that is looked for: the types that were declared for its
     /// parameters, and the values that were bound last.
-    #[cfg(feature = "oncall")]
+    #[cfg(feature = "binds")]
     pub fn prepared(&self, is_it: impl Fn(&str) -> bool) -> Option<(Arc<str>, Vec<u32>, Vec<super::Bound>)> {
         self.taps().iter().find_map(|tap| {
             let (sql, values) = tap.bound().into_iter().find(|(sql, _)| is_it(sql))?;

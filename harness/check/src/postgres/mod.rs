@@ -8,7 +8,7 @@
 //! - `bound`: the values that drivers bind, in programs that are watched on call;
 //! - `sessions`: whether anybody connected past the tap.
 
-#[cfg(feature = "oncall")]
+#[cfg(feature = "binds")]
 mod bound;
 mod counts;
 mod fixture;
@@ -26,7 +26,7 @@ mod wal;
 mod wire;
 
 pub use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
-#[cfg(feature = "oncall")]
+#[cfg(feature = "binds")]
 pub use bound::Bound;
 pub use counts::{Counts, Statement};
 pub use fixture::Postgres;

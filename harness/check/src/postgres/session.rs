@@ -107,7 +107,7 @@ impl Session {
             counts,
             log,
             declared,
-            #[cfg(feature = "oncall")]
+            #[cfg(feature = "binds")]
             bound,
             ..
         } = books;
@@ -143,7 +143,7 @@ impl Session {
                 arrived.sql = self.statements.get(statement.as_ref()).cloned();
                 if let Some(sql) = arrived.sql.clone() {
                     arrived.data = sql::is_data(&sql);
-                    #[cfg(feature = "oncall")]
+                    #[cfg(feature = "binds")]
                     if let Some(values) = super::bound::values(body) {
                         bound.insert(sql.clone(), values);
                     }

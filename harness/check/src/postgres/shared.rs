@@ -33,7 +33,7 @@ pub(super) struct Books {
     /// The types that drivers declared for the parameters of what they prepared, by SQL.
     pub declared: HashMap<Arc<str>, Vec<u32>>,
     /// The values that were bound last, by SQL.
-    #[cfg(feature = "oncall")]
+    #[cfg(feature = "binds")]
     pub bound: HashMap<Arc<str>, Vec<super::bound::Bound>>,
     /// Duplicates of the sockets of those whose client has not closed yet, by connection.
     clients: HashMap<u64, OwnedFd>,

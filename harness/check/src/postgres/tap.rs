@@ -124,7 +124,7 @@ impl PgTap {
     }
 
     /// All texts that drivers have prepared, with the values that they bound last.
-    #[cfg(feature = "oncall")]
+    #[cfg(feature = "binds")]
     pub fn bound(&self) -> Vec<(std::sync::Arc<str>, Vec<super::Bound>)> {
         let books = self.shared.books();
         let bound = books.bound.iter();
