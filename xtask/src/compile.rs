@@ -134,7 +134,11 @@ async fn build_once(
     command.args(["build", "--profile", "grade", "--keep-going"]);
     match flavour {
         Flavour::Grade | Flavour::Diagnosis => command.args(["--test", "grade"]),
-        Flavour::Incident => command.args(["--bin", "incident"]),
+        // All of them lie in one folder.
+        Flavour::Incident => {
+            let names = slugs.iter().map(|slug| format!("{slug}-incident"));
+            command.args(names.flat_map(|name| ["--bin".to_owned(), name]))
+        }
     };
     command.arg("--message-format=json-render-diagnostics");
     for slug in slugs {
@@ -149,6 +153,13 @@ async fn build_once(
             command.args(["--features", "harness/diagnosis"]);
         }
         Flavour::Incident => {
+            // What features dependencies have depends on all packages that are named: so that those of one scenario's
+            // program serve the next one's, all are named, and a program is made of those that were asked for alone.
+            for slug in with_traffic(root) {
+                if !slugs.contains(&slug.as_str()) {
+                    command.args(["--package", &format!("{slug}-hidden")]);
+                }
+            }
             for slug in slugs {
                 command.args(["--features", &format!("{slug}-hidden/oncall")]);
             }
@@ -188,6 +199,21 @@ async fn build_once(
     // What was not made is missing from the artifacts, whatever cargo exits with.
     drop(status);
     Ok(collect(&artifacts, diagnostics))
+}
+
+/// The slugs of all scenarios that have a program to be watched.
+fn with_traffic(root: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(root.join("exercises"));
+    let folders = folders.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut slugs: Vec<String> = folders
+        .filter(|folder| folder.join("hidden/src/bin/incident.rs").is_file())
+        .filter_map(|folder| {
+            let name = folder.file_name()?.to_str()?;
+            Some(name.split_once('-')?.1.to_owned())
+        })
+        .collect();
+    slugs.sort();
+    slugs
 }
 
 /// A process group that is killed when it is given up.
@@ -247,10 +273,11 @@ fn collect(artifacts: &str, diagnostics: String) -> Built {
             continue;
         }
         let package = package_name(&id);
-        let is =
-            |name: &str, kind: &str| target.name == name && target.kind.iter().any(|known| known == kind);
+        let is = |kind: &str| target.kind.iter().any(|known| known == kind);
+        let graded = target.name == "grade" && is("test");
+        let watched = target.name.ends_with("-incident") && is("bin");
         match message.executable {
-            Some(program) if is("grade", "test") || is("incident", "bin") => {
+            Some(program) if graded || watched => {
                 built.programs.insert(package, program);
             }
             _ => built

@@ -63,7 +63,11 @@ impl Fingerprint {
 /// Not the variants, and not this program itself: see [`of_judge`].
 pub fn of_scenario(workbook: &Workbook, scenario: &Scenario) -> Result<Fingerprint, Error> {
     let mut print = Fingerprint::new();
-    let judged = |name: &Path| !is_prose(name) && !name.starts_with("tests") && !name.starts_with("variants");
+    // Nor what is watched and judges nothing.
+    let judged = |name: &Path| {
+        let aside = ["tests", "variants", "hidden/src/bin"];
+        !is_prose(name) && !aside.iter().any(|folder| name.starts_with(folder))
+    };
     print.add(scenario.id.as_bytes());
     print.add_files(&scenario.exercise, &judged)?;
     print.add_files(&scenario.solution, &judged)?;
@@ -118,7 +122,9 @@ pub fn of_judge() -> Fingerprint {
 }
 
 fn is_prose(name: &Path) -> bool {
-    name.extension().is_some_and(|extension| extension == "md")
+    let pictures_too = ["md", "svg"];
+    name.extension()
+        .is_some_and(|extension| pictures_too.iter().any(|known| extension == *known))
 }
 
 /// Files below `folder`, sorted, without what tools leave there.

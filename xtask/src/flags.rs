@@ -115,10 +115,11 @@ pub struct Grade {
 
 #[derive(Clone, Debug, Args)]
 pub struct Incident {
-    pub scenario: String,
-    /// How long it lasts: `90s`, `10m`
-    #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = lasts)]
-    pub lasts: Duration,
+    /// Which scenario; with --prove any number of them, all without one
+    pub scenarios: Vec<String>,
+    /// How long it lasts: `90s`, `10m` (without it ten minutes)
+    #[arg(long = "for", value_name = "DURATION", value_parser = lasts)]
+    pub lasts: Option<Duration>,
     /// The same traffic again
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -128,12 +129,39 @@ pub struct Incident {
     /// The port of the page, on 127.0.0.1; one that is free without it
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// Give the service this much memory, as in `64m`
-    #[arg(long, value_name = "LIMIT")]
-    pub memory: Option<String>,
+    /// Give the service this much memory, as in `64m`: in a container, which is started again when it is killed
+    #[arg(long, value_name = "LIMIT", value_parser = bytes)]
+    pub memory: Option<u64>,
+    /// Keep what was seen in this folder: charts as SVG, figures as JSON
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+    /// Look at nothing and serve nothing: to learn what looking costs, by the processor time that is told at the end
+    #[arg(long, hide = true)]
+    pub unwatched: bool,
+    /// The author's proof: the exercise shows the symptoms that its manifest declares, and the reference does not
+    #[arg(long, conflicts_with_all = ["reference", "port", "memory"])]
+    pub prove: bool,
     /// How servers are had
     #[arg(long, value_enum, default_value_t, env = "WAR_STORIES_SERVICES")]
     pub services: ServiceMode,
+}
+
+/// `64m`, `1g`, `65536k`: what a container may have, at least as much as the runtime takes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.chars().last() {
+        Some('k') => (&text[..text.len() - 1], 1 << 10),
+        Some('m') => (&text[..text.len() - 1], 1 << 20),
+        Some('g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
+    match bytes {
+        Some(bytes) if (16 << 20..=64 << 30).contains(&bytes) => Ok(bytes),
+        _ => Err("a memory limit is a size from 16m to 64g, as in 64m".to_owned()),
+    }
 }
 
 /// `90s`, `10m`, `90`.

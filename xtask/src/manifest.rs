@@ -32,6 +32,45 @@ pub struct Manifest {
     pub check: Vec<CheckSpec>,
     #[serde(default)]
     pub budget: Vec<BudgetSpec>,
+    pub incident: Option<IncidentSpec>,
+}
+
+/// What there is to be seen of the incident while the service is watched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IncidentSpec {
+    /// After so many seconds its symptoms are plain.
+    pub plain_after_s: u64,
+    pub symptom: Vec<SymptomSpec>,
+}
+
+/// A series that tells the broken code from the reference.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SymptomSpec {
+    /// As `/metrics` has it: `pool_connections{state="idle"}`.
+    pub series: String,
+    pub figure: Figure,
+    /// What the untouched exercise shows, and the reference.
+    pub exercise: Bound,
+    pub reference: Bound,
+}
+
+/// What is taken of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Figure {
+    Last,
+    Peak,
+    /// The last less the first, as of a count.
+    Rise,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
 /// What the scenario's databases are copied from.
@@ -182,6 +221,13 @@ impl Manifest {
                     "key `services`: expected postgres, redis, pgbouncer, etcd, zookeeper or dynamodb, found `{service}`"
                 ));
             }
+        }
+        if let Some(incident) = &self.incident
+            && (incident.symptom.is_empty() || !(1..=60).contains(&incident.plain_after_s))
+        {
+            return Err(
+                "`[incident]`: expected at least one symptom, plain after 1 to 60 seconds".to_owned(),
+            );
         }
         let needs = |word: &str| self.services.iter().any(|service| service == word);
         if needs("pgbouncer") && !needs("postgres") {

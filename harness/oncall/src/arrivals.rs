@@ -26,6 +26,7 @@ where
 {
     crate::chart::waiting(shift);
     let (calls, lasts, service) = (shift.calls(), shift.lasts(), shift.0.service.clone());
+    let asked = shift.clone();
     let mut rng = Rng::with_seed(shift.seed());
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -50,6 +51,7 @@ where
             }
         });
         done.send(()).ok();
+        asked.0.over.notify_one();
     };
     std::thread::Builder::new()
         .name("traffic".to_owned())

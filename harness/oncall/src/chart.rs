@@ -24,6 +24,15 @@ pub struct Line {
     pub source: Source,
 }
 
+impl Line {
+    /// As short as it can be told apart from those of other charts: the series' name without its labels.
+    pub fn name(&self) -> &str {
+        let selector = self.promql.strip_prefix("rate(").unwrap_or(&self.promql);
+        let end = selector.find(['{', '[', '(']).unwrap_or(selector.len());
+        &selector[..end]
+    }
+}
+
 /// Where a line's value is in a reading.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
@@ -117,6 +126,19 @@ pub fn waiting(shift: &Shift) {
     if let Ok(mut charts) = shift.0.charts.lock() {
         charts.push(waiting);
     }
+}
+
+/// For a service that is started again whenever it is killed.
+pub fn restarts(shift: &Shift, restarts: u32) {
+    shift
+        .chart("Restarts of the container", Unit::Count)
+        .gauge(
+            "container_restarts",
+            &[],
+            "How often the container was started again",
+            move || restarts.into(),
+        )
+        .show();
 }
 
 fn runtime(shift: &Shift) {

@@ -7,7 +7,7 @@ async function again() {
     const gone = document.getElementById("gone") || document.createElement("p");
     gone.id = "gone";
     gone.className = "stale";
-    gone.textContent = "The incident has ended; what stands here is the last of it.";
+    gone.textContent = "The service does not answer: it has ended, or is being started again. What stands here is the last of it.";
     live.prepend(gone);
   }
   setTimeout(again, 1000);

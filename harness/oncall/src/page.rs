@@ -48,7 +48,8 @@ pub fn whole(shift: &Shift, readings: &[Arc<Reading>]) -> String {
 /// What moves.
 pub fn live(shift: &Shift, readings: &[Arc<Reading>]) -> String {
     let charts = shift.charts();
-    let mut html = stale(readings);
+    let mut html = restarted(shift);
+    html.push_str(&stale(readings));
     html.push_str("<section class=\"charts\">");
     // What is peculiar to the scenario comes right after the requests.
     let (own, standard): (Vec<&Chart>, Vec<&Chart>) = charts.iter().partition(|chart| chart.own);
@@ -144,6 +145,18 @@ fn changes(charts: &[Chart], readings: &[Arc<Reading>]) -> String {
         "{TITLE}<div class=\"wide\"><table><thead><tr><th>series</th><th>after {SETTLED_S:.0} s</th><th>now</th>\
          <th>change</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
+}
+
+/// Says how often the container was started again, and why.
+fn restarted(shift: &Shift) -> String {
+    match &shift.0.ended {
+        Some(ended) => format!(
+            "<p class=\"stale\">Restarts: {}. The last container ended with {}.</p>",
+            shift.0.restarts,
+            escaped(ended)
+        ),
+        None => String::new(),
+    }
 }
 
 /// Says so when figures have stopped coming.

@@ -4,6 +4,9 @@
 //! Costs the server one session, and two small queries a second. Cannot see: statements that failed or are still running
 //! (those are among the sessions), nor what a statement's first executions did before somebody looked.
 
+mod bound;
+mod template;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +124,6 @@ fn number(row: &Row, column: usize) -> f64 {
 }
 
 async fn activity(pg: Arc<Postgres>) -> Result<Vec<Table>, String> {
-    let mut client = pg.admin().await.map_err(|failure| failure.to_string())?;
     let sql = format!(
         "SELECT pid, state, coalesce(wait_event_type || ': ' || wait_event, ''),
                 coalesce(round(extract(epoch FROM now() - state_change)::numeric, 1)::text, ''),
@@ -130,7 +132,6 @@ async fn activity(pg: Arc<Postgres>) -> Result<Vec<Table>, String> {
            FROM pg_stat_activity WHERE usename = '{}' ORDER BY state_change",
         pg.role()
     );
-    let rows = client.query(&sql).await.map_err(|error| error.to_string())?;
     let head = [
         "pid",
         "state",
@@ -139,12 +140,8 @@ async fn activity(pg: Arc<Postgres>) -> Result<Vec<Table>, String> {
         "blocked by",
         "last statement",
     ];
-    Ok(vec![Table {
-        title: "pg_stat_activity, of the service".to_owned(),
-        head: head.iter().map(|name| (*name).to_owned()).collect(),
-        rows: rows.iter().map(|row| cells(row, head.len())).collect(),
-        ..Table::default()
-    }])
+    let table = table(&pg, "pg_stat_activity, of the service", &head, &sql).await?;
+    Ok(vec![table])
 }
 
 async fn statements(pg: Arc<Postgres>, id: Option<String>, value_of: ValueOf) -> Result<Vec<Table>, String> {
@@ -179,8 +176,9 @@ async fn statements(pg: Arc<Postgres>, id: Option<String>, value_of: ValueOf) ->
     Ok(tables)
 }
 
-/// The plan of a statement as the driver prepares it: with parameters of the driver's types, executed as often as it
-/// takes until the server keeps one plan for all values. What it changes is rolled back.
+/// The plan of a statement as the driver prepares it: its own text, with parameters of the types that the driver declared and
+/// the values that it bound last, executed as often as it takes until the server keeps one plan for all values. What it
+/// changes is rolled back.
 async fn explained(pg: &Postgres, client: &mut Client, id: i64, value_of: ValueOf) -> Result<Table, String> {
     let text = |error: pgwire::Error| error.to_string();
     let rows = client
@@ -189,11 +187,16 @@ async fn explained(pg: &Postgres, client: &mut Client, id: i64, value_of: ValueO
         ))
         .await
         .map_err(text)?;
-    let sql = rows
+    let told = rows
         .first()
         .and_then(|row| row.text(0))
         .ok_or("that statement is not among them any more")?
         .to_owned();
+    let prepared = pg.prepared(|sql| template::stands_for(&told, sql));
+    let (sql, bound) = match &prepared {
+        Some((sql, types, bound)) => (sql.to_string(), bound::texts(types, bound)),
+        None => (told, Vec::new()),
+    };
     client
         .execute(&format!("PREPARE looked_at AS {sql}"))
         .await
@@ -207,20 +210,47 @@ async fn explained(pg: &Postgres, client: &mut Client, id: i64, value_of: ValueO
         .iter()
         .filter_map(|row| row.text(0).map(str::to_owned))
         .collect();
-    let values: Vec<Option<&str>> = types.iter().map(|kind| value_of(kind)).collect();
+    let values: Vec<Option<String>> = types
+        .iter()
+        .enumerate()
+        .map(|(place, kind)| match bound.get(place) {
+            Some(bound::Value::Text(text)) => Some(text.clone()),
+            Some(bound::Value::Null) => None,
+            Some(bound::Value::Unreadable) | None => value_of(kind).map(str::to_owned),
+        })
+        .collect();
+    let parameters: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
     let plan = pg
-        .plan_as_prepared(&sql, &values, EXECUTIONS)
+        .plan_as_prepared(&sql, &parameters, EXECUTIONS)
         .await
         .map_err(|failure| failure.to_string())?;
-    let told: Vec<String> = types
+    let shown: Vec<String> = parameters
         .iter()
-        .zip(&values)
         .enumerate()
-        .map(|(place, (kind, value))| format!("${} {kind} = {}", place + 1, value.unwrap_or("NULL")))
+        .map(|(place, value)| format!("${} = {}", place + 1, value.unwrap_or("NULL")))
         .collect();
+    let whose = match prepared {
+        Some(_) => "as the driver has prepared it, with the values of the last time",
+        None => "as no driver was seen to prepare it",
+    };
     Ok(Table {
-        title: "The plan, as the driver prepares the statement".to_owned(),
-        text: format!("{sql}\n\n{}\n\n{plan}", told.join("\n")),
+        title: format!("The plan of the statement, {whose}"),
+        text: format!("{sql}\n\n{}\n\n{plan}", shown.join("\n")),
+        ..Table::default()
+    })
+}
+
+/// What a query of the admin's gives, under `head`.
+///
+/// # Errors
+/// In words, where the server does not answer it.
+pub async fn table(pg: &Postgres, title: &str, head: &[&str], sql: &str) -> Result<Table, String> {
+    let mut client = pg.admin().await.map_err(|failure| failure.to_string())?;
+    let rows = client.query(sql).await.map_err(|error| error.to_string())?;
+    Ok(Table {
+        title: title.to_owned(),
+        head: head.iter().map(|name| (*name).to_owned()).collect(),
+        rows: rows.iter().map(|row| cells(row, head.len())).collect(),
         ..Table::default()
     })
 }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use harness::Check;
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
 
 use crate::calls::Calls;
 use crate::chart::{self, Chart};
@@ -17,7 +19,7 @@ use crate::reading::{self, History, Reading};
 use crate::series::Registry;
 use crate::server::{self, Looked};
 use crate::shift::{Inner, Shift};
-use crate::{heap, process, tasks};
+use crate::{heap, keep, process, tasks};
 
 /// Between two lines of figures in the terminal.
 const TELL_EVERY: Duration = Duration::from_secs(3);
@@ -25,6 +27,10 @@ const TELL_EVERY: Duration = Duration::from_secs(3);
 const NORMAL_AFTER: Duration = Duration::from_secs(4);
 /// Threads that the service runs on, whatever the machine has: so it is as crowded everywhere.
 const WORKERS: usize = 2;
+/// How much longer than its traffic it all may take: databases are filled before there is any.
+const SET_UP_MAX: Duration = Duration::from_secs(120);
+/// What a line in the terminal has room for.
+const COLUMNS: usize = 80;
 /// How long the service may take to end.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -39,10 +45,16 @@ pub struct Incident {
 }
 
 /// What the command line asks for. `cargo xtask incident` passes all of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Flags {
     lasts: Duration,
     port: u16,
+    /// Where what was seen is kept.
+    keep: Option<PathBuf>,
+    /// In a container: the pipe to whoever started it, by its path, and what became of those before.
+    pipe: Option<PathBuf>,
+    restarts: u32,
+    ended: Option<String>,
     /// Off, nothing looks at the service: to learn what looking costs.
     watched: bool,
 }
@@ -52,6 +64,10 @@ impl Flags {
         let mut flags = Flags {
             lasts: Duration::from_secs(600),
             port: 0,
+            keep: None,
+            pipe: None,
+            restarts: 0,
+            ended: None,
             watched: true,
         };
         while let Some(word) = words.next() {
@@ -60,15 +76,23 @@ impl Flags {
             match word.as_str() {
                 "--for-s" => flags.lasts = Duration::from_secs(value.parse().map_err(wrong)?),
                 "--port" => flags.port = value.parse().map_err(wrong)?,
+                "--keep" => flags.keep = Some(value.into()),
+                "--pipe" => flags.pipe = Some(value.into()),
+                "--restarts" => flags.restarts = value.parse().map_err(wrong)?,
+                "--ended" => flags.ended = Some(value),
                 "--watched" => flags.watched = value != "no",
-                _ => return Err(format!("{word} is none of --for-s, --port, --watched")),
+                _ => {
+                    return Err(format!(
+                        "{word} is none of --for-s, --port, --keep, --pipe, --restarts, --ended, --watched"
+                    ));
+                }
             }
         }
         Ok(flags)
     }
 }
 
-/// Runs `traffic` against the service until its time is over, it ends, or somebody ends it, and serves what there is to
+/// Runs `traffic` against the service until it ends, which it does after [`Shift::lasts`], or somebody ends it, and serves what there is to
 /// see meanwhile.
 pub fn run<F, E>(incident: Incident, traffic: impl FnOnce(Shift) -> F) -> ExitCode
 where
@@ -95,6 +119,11 @@ impl Incident {
         ends()
             .thread_block()
             .map_err(|error| format!("failed to block signals: {error}"))?;
+        if let Some(path) = &flags.pipe {
+            std::os::unix::net::UnixStream::connect(path)
+                .and_then(|pipe| Ok(nix::unistd::dup2_stdin(&pipe)?))
+                .map_err(|error| format!("failed to reach {}: {error}", path.display()))?;
+        }
         let check = Check::watched().map_err(|error| {
             format!("failed to hear from cargo xtask incident, which starts this: {error}")
         })?;
@@ -111,24 +140,32 @@ impl Incident {
             .build()
             .map_err(|error| format!("failed to start the service's runtime: {error}"))?;
         let (watching, oncall) = watcher()?;
-        let shift = self.shift(check, flags, &service, oncall);
+        let shift = self.shift(check, &flags, &service, oncall);
         chart::standard(&shift);
+        if flags.pipe.is_some() {
+            chart::restarts(&shift, flags.restarts);
+        }
         let history = History::default();
         if flags.watched {
-            let address = serve(&shift, &history, flags.port)?;
+            // What is read for the first look takes more memory than somebody has who has little.
+            let address = serve(&shift, &history, flags.port, flags.pipe.is_none())?;
             say(&self.opening(&shift, address));
         }
         let traffic = traffic(shift.clone());
         let traffic = service.spawn(async move { traffic.await.map_err(|error| error.to_string()) });
-        let ended = self.watch(&shift, &history, flags, traffic);
+        let ended = self.watch(&shift, &history, flags.lasts, traffic);
         say(&closing(&shift));
+        let kept = match &flags.keep {
+            Some(folder) => keep::keep(folder, &shift, &history.all()),
+            None => Ok(()),
+        };
         // A service that hangs is left hanging: the process ends now.
         service.shutdown_timeout(END_MAX);
         drop(watching);
-        ended
+        ended.and(kept)
     }
 
-    fn shift(self, check: Check, flags: Flags, service: &Runtime, oncall: Handle) -> Shift {
+    fn shift(self, check: Check, flags: &Flags, service: &Runtime, oncall: Handle) -> Shift {
         let (title, page) = page_of(self.readme);
         let room = std::path::Path::new(self.room);
         let scenario = room
@@ -139,6 +176,8 @@ impl Incident {
         Shift(Arc::new(Inner {
             check: Arc::new(check),
             lasts: flags.lasts,
+            restarts: flags.restarts,
+            ended: flags.ended.clone(),
             begun: Instant::now(),
             begun_s: process::now_s(),
             scenario,
@@ -149,6 +188,7 @@ impl Incident {
             series: Registry::default(),
             charts: Mutex::default(),
             views: Mutex::default(),
+            over: Notify::new(),
             service: service.handle().clone(),
             oncall,
         }))
@@ -157,7 +197,11 @@ impl Incident {
     fn opening(self, shift: &Shift, address: SocketAddr) -> String {
         let mut text = format!("{}\n\n", shift.0.title);
         for paragraph in &shift.0.page {
-            text.push_str(&format!("  {}\n", paragraph.replace("**", "")));
+            let wide = textwrap::Options::new(COLUMNS - 1)
+                .initial_indent("  ")
+                .subsequent_indent("  ");
+            text.push_str(&textwrap::fill(&paragraph.replace("**", ""), wide));
+            text.push('\n');
         }
         let watched = if self.reference {
             "the reference"
@@ -177,18 +221,21 @@ impl Incident {
         self,
         shift: &Shift,
         history: &History,
-        flags: Flags,
+        lasts: Duration,
         traffic: tokio::task::JoinHandle<Result<(), String>>,
     ) -> Result<(), String> {
         let (sender, over) = mpsc::channel();
         let interrupted = sender.clone();
+        let asked = shift.clone();
         shift.0.oncall.spawn(async move {
             let ended = tokio::select! {
                 ended = traffic => match ended {
                     Ok(ended) => ended,
                     Err(error) => Err(format!("the traffic ended early: {error}")),
                 },
-                () = tokio::time::sleep(flags.lasts) => Ok(()),
+                // By whoever asks: a service whose threads are all blocked does not get as far.
+                () = asked.0.over.notified() => Ok(()),
+                () = tokio::time::sleep(lasts + SET_UP_MAX) => Ok(()),
             };
             sender.send(ended).ok();
         });
@@ -226,7 +273,7 @@ fn watcher() -> Result<(tokio::sync::oneshot::Sender<()>, Handle), String> {
     Ok((watching, handle))
 }
 
-fn serve(shift: &Shift, history: &History, port: u16) -> Result<SocketAddr, String> {
+fn serve(shift: &Shift, history: &History, port: u16, warm: bool) -> Result<SocketAddr, String> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| format!("failed to listen on 127.0.0.1:{port}: {error}; --port chooses another"))?;
@@ -240,10 +287,12 @@ fn serve(shift: &Shift, history: &History, port: u16) -> Result<SocketAddr, Stri
         normal: normal.clone(),
     };
     // Debug information is read when somebody looks for the first time, which takes longer than somebody wants to wait.
-    thread("oncall-warm", || {
-        heap::exempt_current_thread();
-        harness::stuck::threads();
-    })?;
+    if warm {
+        thread("oncall-warm", || {
+            heap::exempt_current_thread();
+            harness::stuck::threads();
+        })?;
+    }
     shift.0.oncall.spawn(async move {
         tokio::time::sleep(NORMAL_AFTER).await;
         normal.set(heap::sites()).ok();
@@ -276,35 +325,51 @@ fn ends() -> SigSet {
         .collect()
 }
 
-/// The first line of each of the first charts, in one line.
+/// The figures that tell most, as many as a line has room for: requests, and then what is peculiar to the scenario.
 fn figures(shift: &Shift, readings: &[Arc<Reading>]) -> Option<String> {
     let last = &readings[readings.len().checked_sub(2)?..];
     let (before, now) = (&last[0], &last[1]);
     let told = |chart: &Chart, place: usize| {
-        let line = chart.lines.get(place)?;
-        let value = line.source.value(before, now)?;
-        Some(format!("{} {}", line.label, chart.unit.shown(value)))
+        let value = chart.lines.get(place)?.source.value(before, now)?;
+        Some(chart.unit.shown(value))
     };
     let charts = shift.charts();
     let (own, standard): (Vec<&Chart>, Vec<&Chart>) = charts.iter().partition(|chart| chart.own);
-    let mut words = vec![format!("{:>4.0} s", shift.0.begun.elapsed().as_secs_f64())];
-    for chart in standard.iter().take(2) {
-        words.extend((0..chart.lines.len()).filter_map(|place| told(chart, place)));
+    let mut line = format!("{:>4.0} s", shift.0.begun.elapsed().as_secs_f64());
+    if let [requests, latency, ..] = standard.as_slice() {
+        let words = [
+            told(requests, 0).map(|rate| format!("  {rate}/s")),
+            told(requests, 1).map(|rate| format!("  {rate}/s failed")),
+            told(latency, 1).map(|p99| format!("  p99 {p99}")),
+        ];
+        line.extend(words.into_iter().flatten());
     }
-    // What is peculiar to the scenario, and of what all have the tasks and the memory: more does not fit in a line.
-    words.extend(own.iter().take(3).filter_map(|chart| told(chart, 0)));
-    for title in ["Tasks of the runtime", "Memory"] {
-        let chart = standard.iter().find(|chart| chart.title == title);
-        words.extend(chart.and_then(|chart| told(chart, 0)));
+    let rest = ["Memory", "Tasks of the runtime"];
+    let rest = rest
+        .iter()
+        .filter_map(|title| standard.iter().find(|chart| chart.title == *title));
+    for chart in own.iter().chain(rest) {
+        let mut last = "";
+        for (place, label) in chart.lines.iter().enumerate() {
+            // Of lines that differ by their labels, the first.
+            let name = std::mem::replace(&mut last, label.name());
+            let Some(value) = told(chart, place).filter(|_| name != last) else {
+                continue;
+            };
+            let word = format!("  {last} {value}");
+            if line.chars().count() + word.chars().count() < COLUMNS {
+                line.push_str(&word);
+            }
+        }
     }
-    Some(words.join("  "))
+    Some(line)
 }
 
 fn closing(shift: &Shift) -> String {
     let totals = shift.0.calls.totals();
     format!(
-        "ended after {:.0} s: {} requests answered, {} of them with an error, {} without an answer; {:.2} s of processor \
-         time\n",
+        "ended after {:.0} s: {} requests answered, {} of them with an error,\n{} without an answer; {:.2} s of \
+         processor time\n",
         shift.0.begun.elapsed().as_secs_f64(),
         totals.answered(),
         totals.failed(),

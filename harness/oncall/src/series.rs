@@ -15,6 +15,8 @@ pub enum Unit {
     Count,
     Bytes,
     Seconds,
+    /// From 0 to 1.
+    Share,
 }
 
 impl Unit {
@@ -23,6 +25,7 @@ impl Unit {
         match self {
             Unit::Count => scaled(value, 1000.0, &["", " k", " M", " G"]),
             Unit::Bytes => scaled(value, 1024.0, &[" B", " KiB", " MiB", " GiB"]),
+            Unit::Share => format!("{:.*} %", digits(value * 100.0), value * 100.0),
             Unit::Seconds if value == 0.0 => "0 s".to_owned(),
             Unit::Seconds if value.abs() < 1e-3 => format!("{:.0} µs", value * 1e6),
             Unit::Seconds if value.abs() < 1.0 => format!("{:.*} ms", digits(value * 1e3), value * 1e3),
@@ -38,7 +41,7 @@ impl Unit {
             (Unit::Bytes, false) => "bytes",
             (Unit::Bytes, true) => "Bps",
             (Unit::Seconds, false) => "s",
-            (Unit::Seconds, true) => "percentunit",
+            (Unit::Seconds, true) | (Unit::Share, _) => "percentunit",
         }
     }
 }
@@ -120,6 +123,7 @@ mod tests {
     #[case(Unit::Seconds, 0.0213, "21.3 ms")]
     #[case(Unit::Seconds, 0.0002, "200 µs")]
     #[case(Unit::Seconds, 61.0, "61 s")]
+    #[case(Unit::Share, 0.125, "12.5 %")]
     fn figures_are_short(#[case] unit: Unit, #[case] value: f64, #[case] shown: &str) {
         assert_eq!(unit.shown(value), shown);
     }

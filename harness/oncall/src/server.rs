@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use crate::heap::{self, Site};
 use crate::reading::History;
 use crate::shift::Shift;
+use crate::view::Table;
 use crate::{cpu, dashboard, flame, metrics, page, tasks};
 
 /// The longest profile that is taken.
@@ -123,12 +124,21 @@ fn difference(normal: Option<&Vec<Site>>, drawn: bool) -> Response {
     ))
 }
 
-async fn view(State(looked): State<Looked>, Path(path): Path<String>, Query(asked): Asked) -> Response {
+async fn view(
+    State(looked): State<Looked>,
+    Path(path): Path<String>,
+    Query(asked): Asked,
+    headers: HeaderMap,
+) -> Response {
     let Some(view) = looked.shift.views().into_iter().find(|view| view.path == path) else {
         return missing("no such view; they are listed at /");
     };
     let tables = tokio::time::timeout(Duration::from_secs(30), (view.look)(asked.get("id").cloned())).await;
     match tables {
+        Ok(Ok(tables)) if !is_browser(&headers) => {
+            let tables: Vec<String> = tables.iter().map(Table::plain).collect();
+            text(tables.join("\n"))
+        }
         Ok(Ok(tables)) => {
             let body: String = tables.iter().map(|table| table.html(view.path)).collect();
             Html(page::of(&looked.shift, view.about, &body)).into_response()
@@ -146,6 +156,14 @@ async fn apart(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     });
     work.await
         .unwrap_or_else(|error| trouble(&format!("failed to look: {error}")))
+}
+
+/// `curl` takes whatever comes, and reads better what is no page.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 fn is_svg(asked: &HashMap<String, String>) -> bool {

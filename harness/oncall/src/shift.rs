@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use harness::Check;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::calls::Calls;
 use crate::chart::{Chart, Line, Source};
@@ -25,10 +26,15 @@ pub(crate) struct Inner {
     pub title: String,
     pub page: Vec<String>,
     pub reference: bool,
+    /// How often the service was started again, and what the last end was, where it runs in a container.
+    pub restarts: u32,
+    pub ended: Option<String>,
     pub calls: Calls,
     pub series: Registry,
     pub charts: Mutex<Vec<Chart>>,
     pub views: Mutex<Vec<View>>,
+    /// The traffic's time is over, whatever the service still does.
+    pub over: Notify,
     /// The runtime that the service lives in.
     pub service: Handle,
     /// The runtime that looks at it.

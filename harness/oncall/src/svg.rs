@@ -12,6 +12,10 @@ const HEIGHT: f64 = 150.0;
 const LEFT: f64 = 4.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 18.0;
+/// Of a picture that stands alone: above the chart, and for each line of the legend.
+const TITLE: f64 = 28.0;
+const ROW: f64 = 16.0;
+const PICTURE: &str = include_str!("picture.css");
 /// Points that are drawn per line; of more, the largest of each few.
 const POINTS: usize = 140;
 
@@ -42,7 +46,7 @@ pub fn chart(chart: &Chart, readings: &[Arc<Reading>]) -> String {
     let x = |second: f64| LEFT + second / seconds * (WIDTH - 2.0 * LEFT);
     let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{}\">",
         escaped(&chart.title)
     );
     for share in [0.0, 0.5, 1.0] {
@@ -81,6 +85,29 @@ pub fn chart(chart: &Chart, readings: &[Arc<Reading>]) -> String {
     svg
 }
 
+/// The chart with its title and legend, as a file that stands alone, in the page's colours for light and dark.
+pub fn picture(chart: &Chart, readings: &[Arc<Reading>]) -> String {
+    let height = TITLE + HEIGHT + ROW * chart.lines.len() as f64 + 6.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\">\
+         <style>{PICTURE}</style><rect class=\"card\" width=\"{WIDTH}\" height=\"{height}\" rx=\"6\"/>\
+         <text class=\"title\" x=\"10\" y=\"20\">{}</text><g transform=\"translate(0 {TITLE})\">{}</g>",
+        escaped(&chart.title),
+        self::chart(chart, readings),
+    );
+    for (place, line) in chart.lines.iter().enumerate() {
+        let at = TITLE + HEIGHT + ROW * place as f64 + 8.0;
+        svg.push_str(&format!(
+            "<path class=\"line l{}\" d=\"M10 {at}h22\"/><text class=\"label\" x=\"40\" y=\"{:.0}\">{}</text>",
+            place % 8,
+            at + 4.0,
+            escaped(&line.label)
+        ));
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
 /// A picture that says why there is none.
 pub fn note(text: &str) -> String {
     format!(
@@ -111,7 +138,7 @@ fn round_up(value: f64, unit: Unit) -> f64 {
     }
     let base: f64 = match unit {
         Unit::Bytes => 1024f64.powf(value.log(1024.0).floor()),
-        Unit::Count | Unit::Seconds => 10f64.powf(value.log10().floor()),
+        Unit::Count | Unit::Seconds | Unit::Share => 10f64.powf(value.log10().floor()),
     };
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0]
         .iter()

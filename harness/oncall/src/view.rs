@@ -80,4 +80,47 @@ impl Table {
         }
         html
     }
+
+    /// For a terminal: columns as wide as their widest cell.
+    pub(crate) fn plain(&self) -> String {
+        let mut text = format!("{}\n\n", self.title);
+        let lines: Vec<&Vec<String>> = std::iter::once(&self.head).chain(&self.rows).collect();
+        let width = |column: usize| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        };
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            let cells = line.iter().zip(&widths);
+            let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+            text.push_str(cells.join("  ").trim_end());
+            text.push('\n');
+        }
+        if !self.text.is_empty() {
+            text.push_str(&self.text);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_in_a_browser_and_in_a_terminal() {
+        let table = Table {
+            title: "pools".to_owned(),
+            head: vec!["id".to_owned(), "query".to_owned()],
+            rows: vec![vec!["12345".to_owned(), "a < b".to_owned()]],
+            link: Some(0),
+            ..Table::default()
+        };
+        assert_eq!(table.plain(), "pools\n\nid     query\n12345  a < b\n");
+        let html = table.html("statements");
+        assert!(
+            html.contains("<a href=\"/debug/statements?id=12345\">12345</a>") && html.contains("a &lt; b")
+        );
+    }
 }

@@ -20,11 +20,13 @@ use place::Place;
 
 mod contained;
 mod http;
+mod limited;
 mod place;
 mod pull;
 mod starter;
 
 pub(crate) use contained::Contained;
+pub use limited::{End, Limited, LimitedProgram};
 
 /// Label with the owner; the value is [`Owner`]'s words.
 pub(crate) const LABEL: &str = "war-stories";

@@ -45,6 +45,7 @@ mod zookeeper;
 
 pub use cache::{Entry, Purged, purge};
 pub use container::Order;
+pub use daemon::{End, Limited, LimitedProgram};
 pub use endpoint::Endpoint;
 pub use error::{Attempt, Error};
 pub use kind::{Kind, Mode, UnknownKind, UnknownMode};

@@ -55,6 +55,11 @@ impl Pooler {
         format!("postgres://{user}:{password}@{host}:{port}/{database}?sslmode=disable")
     }
 
+    /// PgBouncer's own database, for its administrator.
+    pub fn console(&self) -> &Config {
+        &self.console
+    }
+
     pub async fn replica(
         &self,
         max_db: usize,

@@ -123,7 +123,7 @@ async fn turn(
         counts.in_flight += 1;
         counts.in_flight_peak = counts.in_flight_peak.max(counts.in_flight);
         if items {
-            books.log.push(request.clone());
+            crate::tap::noted(&mut books.log, request.clone());
         }
     });
     let in_flight = InFlight(shared);

@@ -71,7 +71,10 @@ impl Etcd {
     }
 
     /// Asks the node's gateway, past the taps.
-    async fn ask(&self, path: &str, body: &Value) -> io::Result<Value> {
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn ask(&self, path: &str, body: &Value) -> io::Result<Value> {
         let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let body = body.to_string();
         let head = format!(

@@ -150,6 +150,17 @@ impl Postgres {
         sizes::read(&mut self.admin().await?).await
     }
 
+    /// A text that drivers have prepared, by whether it is the one that is looked for: the types that were declared for its
+    /// parameters, and the values that were bound last.
+    #[cfg(feature = "binds")]
+    pub fn prepared(&self, is_it: impl Fn(&str) -> bool) -> Option<(Arc<str>, Vec<u32>, Vec<super::Bound>)> {
+        self.taps().iter().find_map(|tap| {
+            let (sql, values) = tap.bound().into_iter().find(|(sql, _)| is_it(sql))?;
+            let types = tap.declared_types(&sql).unwrap_or_default();
+            Some((sql, types, values))
+        })
+    }
+
     /// The plan of a statement as the subject's driver prepares it; see [`plan::as_prepared`]. The parameters' types
     /// are those that the driver declared when it prepared the same text through one of the taps, and otherwise what
     /// the server infers.

@@ -5,8 +5,11 @@
 //! - [`Rule`], [`Verdict`]: faults, and [`Gate`], which holds messages until they are let go;
 //! - [`StatementStats`]: blocks per call; [`IndexWrites`]: what a write costs in indexes; [`sizes`];
 //! - [`plan`]: the plan as a driver gets it; [`Lookout`]: other questions;
+//! - `bound`: the values that drivers bind, in programs that are watched on call;
 //! - `sessions`: whether anybody connected past the tap.
 
+#[cfg(feature = "binds")]
+mod bound;
 mod counts;
 mod fixture;
 mod lookout;
@@ -23,6 +26,8 @@ mod wal;
 mod wire;
 
 pub use crate::tap::{Gate, LinkGuard, RuleGuard, Verdict, When};
+#[cfg(feature = "binds")]
+pub use bound::Bound;
 pub use counts::{Counts, Statement};
 pub use fixture::Postgres;
 pub use lookout::Lookout;

@@ -7,6 +7,7 @@ use super::counts::{Counts, Statement};
 use super::rule::Kind;
 use super::shared::Books;
 use super::sql;
+use crate::tap::noted;
 use pgwire::frame::FrameError;
 use pgwire::reply::Transaction;
 use pgwire::{Reply, Request, ServerError, request::Target};
@@ -106,6 +107,8 @@ impl Session {
             counts,
             log,
             declared,
+            #[cfg(feature = "binds")]
+            bound,
             ..
         } = books;
         let request = Request::decode(tag, body)?;
@@ -140,6 +143,10 @@ impl Session {
                 arrived.sql = self.statements.get(statement.as_ref()).cloned();
                 if let Some(sql) = arrived.sql.clone() {
                     arrived.data = sql::is_data(&sql);
+                    #[cfg(feature = "binds")]
+                    if let Some(values) = super::bound::values(body) {
+                        bound.insert(sql.clone(), values);
+                    }
                     self.portals.insert(
                         portal.into_owned(),
                         Portal {
@@ -158,7 +165,7 @@ impl Session {
                     arrived.data = portal.data;
                     if !std::mem::replace(&mut portal.counted, true) {
                         counts.statements += u64::from(portal.data);
-                        log.push(self.statement(&arrived));
+                        noted(log, self.statement(&arrived));
                     }
                 }
             }
@@ -171,11 +178,12 @@ impl Session {
                     let data = sql::is_data(part);
                     counts.statements += u64::from(data);
                     arrived.data |= data;
-                    log.push(self.statement(&Pending {
+                    let part = self.statement(&Pending {
                         sql: Some(part.into()),
                         data,
                         ..arrived.clone()
-                    }));
+                    });
+                    noted(log, part);
                 }
                 arrived.sql = Some(sql.into());
             }

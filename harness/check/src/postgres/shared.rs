@@ -32,6 +32,9 @@ pub(super) struct Books {
     pub sessions_established: u64,
     /// The types that drivers declared for the parameters of what they prepared, by SQL.
     pub declared: HashMap<Arc<str>, Vec<u32>>,
+    /// The values that were bound last, by SQL.
+    #[cfg(feature = "binds")]
+    pub bound: HashMap<Arc<str>, Vec<super::bound::Bound>>,
     /// Duplicates of the sockets of those whose client has not closed yet, by connection.
     clients: HashMap<u64, OwnedFd>,
     /// The connections that are being served.

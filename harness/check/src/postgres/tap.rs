@@ -124,6 +124,14 @@ impl PgTap {
         self.shared.books().declared.get(sql).cloned()
     }
 
+    /// All texts that drivers have prepared, with the values that they bound last.
+    #[cfg(feature = "binds")]
+    pub fn bound(&self) -> Vec<(std::sync::Arc<str>, Vec<super::Bound>)> {
+        let books = self.shared.books();
+        let bound = books.bound.iter();
+        bound.map(|(sql, values)| (sql.clone(), values.clone())).collect()
+    }
+
     /// Waits until the counts fulfil a condition, woken by each message and not by a clock.
     ///
     /// # Errors

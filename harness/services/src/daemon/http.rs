@@ -40,17 +40,31 @@ pub(super) async fn send(
     headers: &[(&str, &str)],
     body: Option<&Value>,
 ) -> io::Result<Answer> {
+    match body {
+        Some(body) => {
+            let headers = [headers, &[("Content-Type", "application/json")]].concat();
+            send_bytes(place, method, path, &headers, body.to_string().as_bytes()).await
+        }
+        None => send_bytes(place, method, path, headers, b"").await,
+    }
+}
+
+/// The same with a body of any kind.
+pub(super) async fn send_bytes(
+    place: &Place,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = place.connect().await?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    let body = body.map(Value::to_string).unwrap_or_default();
-    if !body.is_empty() {
-        head.push_str("Content-Type: application/json\r\n");
-    }
-    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(request.as_bytes()).await?;
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await?;
     Answer::read(stream).await
 }
 

@@ -9,8 +9,8 @@ use harness::postgres::Postgres;
 use oncall::{Shift, arrivals};
 
 /// Requests per second, of all kinds.
-const PER_SECOND: f64 = 60.0;
-const ACCOUNTS: u32 = 24;
+const PER_SECOND: f64 = 120.0;
+const ACCOUNTS: u32 = 12;
 /// When onboarding opens the first accounts of the day, and how often it opens one more.
 const OPENS_AFTER: Duration = Duration::from_secs(20);
 const OPENS_EVERY: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ enum Ask {
     Balance(u32),
     Statement(u32),
     Transfer(u32, u32, i64),
-    /// A new customer, who is sent a welcome of one cent.
+    /// A new customer, who pays one cent to see that it works.
     Open(u32),
 }
 
@@ -74,7 +74,7 @@ impl Ask {
             Ask::Balance(_) => "balance",
             Ask::Statement(_) => "statement",
             Ask::Transfer(..) => "transfer",
-            Ask::Open(_) => "welcome",
+            Ask::Open(_) => "first payment",
         }
     }
 }
@@ -85,7 +85,7 @@ async fn serve(ask: Ask, bank: Arc<Bank>, pg: Arc<Postgres>) -> bool {
         Ask::Balance(id) => bank.balance(id).await.is_ok(),
         Ask::Statement(id) => bank.statement(id).await.is_ok(),
         Ask::Transfer(from, to, cents) => bank.transfer(from, to, cents).await.is_ok(),
-        Ask::Open(id) => deposit(&pg, &[id], 0).await.is_ok() && bank.transfer(1, id, 1).await.is_ok(),
+        Ask::Open(id) => deposit(&pg, &[id], 1).await.is_ok() && bank.transfer(id, 1, 1).await.is_ok(),
     }
 }
 

@@ -39,10 +39,11 @@ async fn traffic(shift: Shift) -> Result<(), String> {
         replicas.push(Directory::new(pool));
     }
     let calls = shift.calls();
-    drive(&replicas, evening(shift.seed(), users), |served| {
+    let driven = drive(&replicas, evening(shift.seed(), users), |served| {
         calls.answered(served.endpoint, served.latency, served.answered);
-    })
-    .await;
+    });
+    // There is always another evening.
+    tokio::time::timeout(shift.lasts(), driven).await.ok();
     Ok(())
 }
 

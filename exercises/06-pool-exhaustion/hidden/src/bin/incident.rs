@@ -1,17 +1,19 @@
 //! An evening of `orders` with an advertisement in it, watched: `cargo xtask incident`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use harness::Failure;
 use oncall::{Shift, Unit, arrivals};
-use pool_exhaustion_hidden::stage::database;
+use pool_exhaustion_hidden::pooler::Pooler;
 use pool_exhaustion_hidden::subject::{
     BreakerCfg, Carrier, CarrierError, DbConfig, FlatRate, Orders, SystemClock,
 };
 use pool_exhaustion_hidden::traffic::{Ask, FLAT_CENTS, Told};
 
+/// The last of them is the one whose trial goes through PgBouncer.
 const REPLICAS: usize = 3;
 /// Requests per second, of which each replica gets its share; and how many of them there are during the advertisement.
 const PER_SECOND: f64 = 240.0;
@@ -39,7 +41,23 @@ impl Carrier for Degraded {
 }
 
 async fn traffic(shift: Shift) -> Result<(), String> {
-    let replicas = replicas(&shift).await.map_err(|failure| failure.to_string())?;
+    let pooler = Pooler::start(shift.check())
+        .await
+        .map_err(|failure| failure.to_string())?;
+    let replicas = replicas(&shift, &pooler)
+        .await
+        .map_err(|failure| failure.to_string())?;
+    let wrong = Arc::new(AtomicU64::new(0));
+    let complaints = wrong.clone();
+    shift
+        .chart("Answers with orders of other shops, per second", Unit::Count)
+        .counter(
+            "support_wrong_answers",
+            &[],
+            "Answers that are not those of the shop's own orders",
+            move || complaints.load(Relaxed) as f64,
+        )
+        .show();
     let mut number = 0_u64;
     arrivals(&shift, PER_SECOND, move |rng, after| {
         number += 1;
@@ -53,23 +71,29 @@ async fn traffic(shift: Shift) -> Result<(), String> {
             None => "health",
         };
         let orders = replicas[rng.usize(..replicas.len())].clone();
+        let wrong = wrong.clone();
         (kind, async move {
-            match ask {
-                Some(ask) => ask.put(&orders).await == Told::Right,
-                None => true,
-            }
+            let Some(ask) = ask else { return true };
+            let told = ask.put(&orders).await;
+            wrong.fetch_add(u64::from(matches!(told, Told::Wrong(_))), Relaxed);
+            told == Told::Right
         })
     })
     .await
 }
 
-async fn replicas(shift: &Shift) -> Result<Vec<Arc<Orders>>, Failure> {
-    let pg = database(shift.check()).await?;
+async fn replicas(shift: &Shift, pooler: &Pooler) -> Result<Vec<Arc<Orders>>, Failure> {
+    let pg = &pooler.pg;
     let mut replicas = Vec::new();
-    for _ in 0..REPLICAS {
+    for number in 1..=REPLICAS {
+        let via_bouncer = number == REPLICAS;
+        let url = match via_bouncer {
+            true => pooler.url(),
+            false => pg.another_tap().await?.url(),
+        };
         let cfg = DbConfig {
-            url: pg.another_tap().await?.url(),
-            via_bouncer: false,
+            url,
+            via_bouncer,
             max_db: 6,
             queue: 30,
             queue_wait: Duration::from_secs(1),
@@ -105,6 +129,7 @@ async fn replicas(shift: &Shift) -> Result<Vec<Arc<Orders>>, Failure> {
             move || rejected.iter().map(|orders| orders.stats().rejected as f64).sum(),
         )
         .show();
-    oncall::postgres::watch(shift, &pg, |_| None);
+    oncall::postgres::watch(shift, pg, |_| None);
+    oncall::pgbouncer::watch(shift, pooler.console());
     Ok(replicas)
 }

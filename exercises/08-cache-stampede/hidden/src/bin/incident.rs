@@ -20,8 +20,8 @@ const HOT: usize = 5;
 const TTL: Duration = Duration::from_secs(8);
 const INSTANCES: usize = 2;
 /// What the pricing database has: connections, and the time that a query takes one for.
-const CONNECTIONS: usize = 20;
-const QUERY: Duration = Duration::from_millis(120);
+const CONNECTIONS: usize = 40;
+const QUERY: Duration = Duration::from_millis(300);
 
 #[global_allocator]
 static HEAP: oncall::Recording = oncall::Recording;

@@ -1,6 +1,6 @@
 //! The morning of a sale at `pay`, watched: `cargo xtask incident`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use double_charge_hidden::stage::database;
 use double_charge_hidden::subject::{HttpPsp, IdemCfg, Payments};
 use double_charge_hidden::traffic::sale::{self, Served};
 use harness::Failure;
-use oncall::{Shift, Unit};
+use oncall::{Shift, Table, Unit, View};
 
 const INSTANCES: [&str; 3] = ["pay-1", "pay-2", "pay-3"];
 
@@ -44,6 +44,7 @@ async fn traffic(shift: Shift) -> Result<(), Failure> {
             move || charged_twice(&settled),
         )
         .show();
+    shift.view(settlement(&provider));
     let mut instances = Vec::new();
     for name in INSTANCES {
         let tap = pg.another_tap().await?;
@@ -60,6 +61,35 @@ async fn traffic(shift: Shift) -> Result<(), Failure> {
     let served = move |served: Served| calls.answered("checkout", served.latency, served.ok);
     sale::drive(&instances, &provider, shift.seed(), shift.lasts(), served).await;
     Ok(())
+}
+
+/// Orders that were charged more than once, with the charges.
+fn settlement(provider: &Arc<Provider>) -> View {
+    let provider = provider.clone();
+    View::new(
+        "settlement",
+        "the provider's settlement file: orders with more than one charge",
+        move |_| {
+            let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for charged in provider.book().charged {
+                let told = format!(
+                    "{} by {} under key {}",
+                    charged.charge_id, charged.door, charged.key
+                );
+                orders.entry(charged.order_id).or_default().push(told);
+            }
+            let rows = orders.into_iter().filter(|(_, charges)| charges.len() > 1);
+            let table = Table {
+                title: "Orders with more than one charge".to_owned(),
+                head: ["order", "charges", "which"].map(str::to_owned).to_vec(),
+                rows: rows
+                    .map(|(order, charges)| vec![order, charges.len().to_string(), charges.join("; ")])
+                    .collect(),
+                ..Table::default()
+            };
+            async move { Ok(vec![table]) }
+        },
+    )
 }
 
 fn charged_twice(provider: &Provider) -> f64 {

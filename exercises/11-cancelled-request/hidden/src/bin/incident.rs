@@ -1,6 +1,8 @@
 //! Half an hour of `reports` before a slow warehouse, watched: `cargo xtask incident`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use cancelled_request_hidden::door::Door;
@@ -11,7 +13,7 @@ use cancelled_request_hidden::subject::{AppCfg, AppState, app};
 use cancelled_request_hidden::traffic::{QUICK, Wanted};
 use cancelled_request_hidden::visit::ask;
 use harness::Failure;
-use oncall::{Shift, arrivals};
+use oncall::{Shift, Unit, arrivals};
 
 /// Requests per second, of all kinds.
 const PER_SECOND: f64 = 8.0;
@@ -32,6 +34,17 @@ fn main() -> std::process::ExitCode {
 
 async fn traffic(shift: Shift) -> Result<(), Failure> {
     let pg = database(shift.check()).await?;
+    let gone = Arc::new(AtomicU64::new(0));
+    let complaints = gone.clone();
+    shift
+        .chart("Start pages that did not come, per second", Unit::Count)
+        .counter(
+            "frontend_start_page_errors",
+            &[],
+            "Start pages that failed, or took longer than anybody waits",
+            move || complaints.load(Relaxed) as f64,
+        )
+        .show();
     oncall::postgres::watch(&shift, &pg, |_| None);
     let prices = Prices::start(shift.check().harness_handle())?;
     let steps = Steps::new();
@@ -47,7 +60,8 @@ async fn traffic(shift: Shift) -> Result<(), Failure> {
     let mut number = 0;
     arrivals(&shift, PER_SECOND, move |rng, after| {
         let slow = after >= SLOW_AFTER;
-        match rng.u32(..100) < REPORTS_IN_100 {
+        let wants_report = rng.u32(..100) < REPORTS_IN_100;
+        let asked = match wants_report {
             true => {
                 number += 1;
                 let id = format!("q3-emea-{number}");
@@ -55,10 +69,17 @@ async fn traffic(shift: Shift) -> Result<(), Failure> {
                     true => Wanted::slow(id, REPORT_S),
                     false => Wanted::new(id, 20),
                 };
-                ("report", request(address, wanted.request()))
+                wanted.request()
             }
-            false => ("start page", request(address, QUICK.to_vec())),
-        }
+            false => QUICK.to_vec(),
+        };
+        let kind = if wants_report { "report" } else { "start page" };
+        let gone = gone.clone();
+        (kind, async move {
+            let came = request(address, asked).await;
+            gone.fetch_add(u64::from(!came && !wants_report), Relaxed);
+            came
+        })
     })
     .await
     .map_err(Failure::new)
