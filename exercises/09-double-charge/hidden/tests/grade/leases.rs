@@ -13,6 +13,9 @@ use double_charge_hidden::turn::{Effect, Gate, Turn};
 use harness::{Check, Failure, OrObserved, Outcome, within};
 use tokio::task::{JoinHandle, JoinSet};
 
+/// Which instance a request reaches.
+type At = fn(&Stage) -> &Instance;
+
 /// A second request that has not returned by now waits for the first.
 const WAITS: Duration = Duration::from_millis(300);
 
@@ -90,8 +93,7 @@ pub async fn outlived(cx: &Check) -> Outcome {
     let mut running = JoinSet::new();
     let stage = Arc::new(Stage::set(cx, &pg, SHORT).await?);
     // The merchant's next request may reach either instance.
-    let successors: [(_, fn(&Stage) -> &Instance); 2] =
-        [("another", |stage| &stage.b), ("the same", |stage| &stage.a)];
+    let successors: [(&str, At); 2] = [("another", |stage| &stage.b), ("the same", |stage| &stage.a)];
     for (name, acquirer, effect) in LATE {
         for (which, successor) in successors {
             let stage = stage.clone();
@@ -113,12 +115,7 @@ pub async fn outlived(cx: &Check) -> Outcome {
     Ok(())
 }
 
-async fn late(
-    stage: Arc<Stage>,
-    checkout: &Checkout,
-    effect: Effect,
-    successor: fn(&Stage) -> &Instance,
-) -> Outcome {
+async fn late(stage: Arc<Stage>, checkout: &Checkout, effect: Effect, successor: At) -> Outcome {
     let held = Gate::default();
     stage
         .provider
@@ -154,11 +151,7 @@ async fn late(
     })
 }
 
-fn send(
-    stage: &Arc<Stage>,
-    checkout: &Checkout,
-    to: fn(&Stage) -> &Instance,
-) -> JoinHandle<Result<PayResp, PayError>> {
+fn send(stage: &Arc<Stage>, checkout: &Checkout, to: At) -> JoinHandle<Result<PayResp, PayError>> {
     let (stage, checkout) = (stage.clone(), checkout.clone());
     tokio::spawn(async move { checkout.send(&to(&stage).payments).await })
 }
