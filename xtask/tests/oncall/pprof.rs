@@ -25,10 +25,38 @@ fn top_five(url: &str, sample: &str, service: &str) -> String {
 }
 
 #[rstest]
-#[case::the_leak("01", "pulse_timers", 3000.0, "heap", "inuse_space", "memory_leak::hub::Hub::touch")]
-#[case::what_has_grown("01", "pulse_timers", 6000.0, "diff", "inuse_space", "memory_leak::hub::Hub::connect")]
-#[case::the_processor("02", "requests_in_flight", 60.0, "profile?seconds=5", "cpu", "cpu_spike::rules::Rule::new")]
-#[case::the_churn("10", "heap_allocations_total", 100_000.0, "allocs", "alloc_space", "buffer_churn::")]
+#[case::the_leak(
+    "01",
+    "pulse_timers",
+    3000.0,
+    "heap",
+    "inuse_space",
+    "memory_leak::hub::Hub::touch"
+)]
+#[case::what_has_grown(
+    "01",
+    "pulse_timers",
+    6000.0,
+    "diff",
+    "inuse_space",
+    "memory_leak::hub::Hub::connect"
+)]
+#[case::the_processor(
+    "02",
+    "requests_in_flight",
+    60.0,
+    "profile?seconds=5",
+    "cpu",
+    "cpu_spike::rules::Rule::new"
+)]
+#[case::the_churn(
+    "10",
+    "heap_allocations_total",
+    100_000.0,
+    "allocs",
+    "alloc_space",
+    "buffer_churn::"
+)]
 fn the_cause_is_among_the_first_five(
     #[case] scenario: &str,
     #[case] series: &str,
@@ -53,5 +81,8 @@ fn the_cause_is_among_the_first_five(
         false => format!("{path}?format=svg"),
     };
     let (status, svg) = watched.get(&drawn);
-    assert!(status == 200 && svg.contains("<svg") && svg.contains(service), "{drawn}: {status}");
+    assert!(
+        status == 200 && svg.contains("<svg") && svg.contains(service),
+        "{drawn}: {status}"
+    );
 }
