@@ -24,6 +24,7 @@ pub fn rules() -> Vec<RuleSpec> {
         rule("longest", "tenant", "^.{20,}$", Flag),
         rule("slash", "body.note", "^/$", Flag),
         rule("whole body", "body", ".*", Block),
+        rule("a name with a dot", "body.a.b", "^yes$", Block),
     ]
 }
 

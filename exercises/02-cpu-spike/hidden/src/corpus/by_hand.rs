@@ -1,5 +1,13 @@
 /// Events and what becomes of them, by [`super::rules`]: `kind verdict`, or the rejection.
-pub const BY_HAND: [(&str, &str); 28] = [
+pub const BY_HAND: [(&str, &str); 30] = [
+    (
+        r#"{"id":1,"tenant":"t","at":2,"body":{"path":"/","agent":"a","a.b":"yes"}}"#,
+        "view block",
+    ),
+    (
+        r#"{"id":1,"tenant":"t","at":2,"body":{"path":"/","agent":"a","a":{"b":"yes"}}}"#,
+        "view pass",
+    ),
     (
         r#"{"id":1,"tenant":"t","at":2,"body":{"path":"/","agent":"a"}}"#,
         "view pass",

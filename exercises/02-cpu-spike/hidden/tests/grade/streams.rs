@@ -236,6 +236,53 @@ pub async fn takes_rules(cx: &Check) -> Outcome {
     soon(cx, "the end of run() after its events", run)
         .await?
         .or_observed("run() panicked")?;
+    beside_a_backlog(cx).await
+}
+
+/// A set that is sent while there is always another event. How long its rules take to be built is the pipeline's affair.
+async fn beside_a_backlog(cx: &Check) -> Outcome {
+    /// More than tokio lets a task take at one turn.
+    const BACKLOG: usize = 4096;
+    const SOME_TIME: Duration = Duration::from_secs(8);
+    cx.stage("a set beside a backlog");
+    let named = |name: &str| vec![rule(name, "tenant", "", Action::Flag)];
+    let subject = Arc::new(pipeline(&named("old"))?);
+    let Stream {
+        events,
+        rules,
+        mut passed,
+        run,
+        ..
+    } = Stream::start(subject, &named("old"), [BACKLOG, BACKLOG]);
+    let raw: Bytes = traffic::event(&mut cx.rng("events")).into();
+    while events.try_send(raw.clone()).is_ok() {}
+    rules.send(named("new")).ok();
+    let alarm = cx.harness_spawn(async { tokio::time::sleep(SOME_TIME).await });
+    let mut alarm = std::pin::pin!(alarm.join());
+    for number in 0_usize.. {
+        let event = tokio::select! {
+            event = passed.recv() => event.or_observed("run() ended while events were still coming")?,
+            _ = &mut alarm => {
+                return Err(Failure::new(format!(
+                    "a set of rules was sent, and none of the {number} events that were passed on in the {SOME_TIME:?} after that \
+                     met it; there was always another event"
+                ))
+                .because("Events come first at every turn: with a backlog that never ends nobody looks at the rules."));
+            }
+        };
+        while events.try_send(raw.clone()).is_ok() {}
+        let found = Json::parse(&event);
+        let found = found
+            .as_ref()
+            .and_then(|event| event.get("gatekeeper")?.get("rules"));
+        if found.is_some_and(|rules| rules.to_string() == "[\"new\"]") {
+            break;
+        }
+    }
+    drop((events, passed));
+    soon(cx, "the end of run()", run)
+        .await?
+        .or_observed("run() panicked")?;
     Ok(())
 }
 

@@ -1,14 +1,16 @@
 //! Statements while money moves: whole, and enough of them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadlock_hidden::books::Books;
-use deadlock_hidden::branch::{Branch, OPENING, returned};
+use deadlock_hidden::branch::{Branch, OPENING, onboard, returned};
 use deadlock_hidden::quiet::until_quiet;
 use deadlock_hidden::subject::{BankConfig, Statement, TxId};
 use deadlock_hidden::traffic::{Customer, succeeded};
+use harness::postgres::Postgres;
 use harness::{Check, Failure, OrObserved, Outcome, ensure};
 use tokio::task::JoinSet;
 
@@ -48,7 +50,35 @@ pub async fn are_whole(cx: &Check) -> Outcome {
     let made = crowd(cx, &branch).await?;
     let after = Books::read(&branch.pg).await?;
     after.balance(&before)?;
-    after.hold(&before, made + 1)
+    after.hold(&before, made + 1)?;
+    long(cx, branch.pg.clone(), cfg).await
+}
+
+/// An account with more entries than fit on a page.
+async fn long(cx: &Check, pg: Arc<Postgres>, cfg: BankConfig) -> Outcome {
+    const ENTRIES: usize = 12_000;
+    const LONG: u32 = ACCOUNTS + 1;
+    cx.stage(format!("a statement of {ENTRIES} entries"));
+    onboard(
+        &pg,
+        &format!(
+            "INSERT INTO accounts (id, balance_cents) VALUES ({LONG}, {ENTRIES});
+             INSERT INTO transfers (to_id, cents) SELECT {LONG}, 1 FROM generate_series(1, {ENTRIES})"
+        ),
+    )
+    .await?;
+    // Anew: accounts opened while it runs are another check's.
+    let branch = Branch::at(cx, pg, cfg).await?;
+    let statement = branch.bank.statement(LONG).await;
+    let statement = statement.or_observed("a long statement failed")?;
+    ensure!(
+        statement.entries.len() == ENTRIES && statement.balance_cents == ENTRIES as i64,
+        "A statement has every entry, however many there are: a part of them is not how the balance came about.",
+        "a statement over {ENTRIES} deposits of one cent has {} entries and says {} cents",
+        statement.entries.len(),
+        statement.balance_cents
+    );
+    whole(LONG, &statement)
 }
 
 /// The first answer to a statement's question is held while a transfer is made. A statement that keeps the account to

@@ -323,6 +323,18 @@ pub async fn errors(cx: &Check) -> Outcome {
     judged.join(WAITS)
 }
 
+/// What a sink puts into its error.
+#[derive(Debug, PartialEq)]
+struct Reason(usize);
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no more after {} pieces", self.0)
+    }
+}
+
+impl std::error::Error for Reason {}
+
 /// The sink takes `after` pieces and refuses the next; a body that comes in fewer pieces is taken.
 fn sink_fails(render: &Render, doc: &Arc<Doc>, kind: ErrorKind, after: usize) -> Outcome {
     let mut tray = Tray::of(doc);
@@ -331,14 +343,22 @@ fn sink_fails(render: &Render, doc: &Arc<Doc>, kind: ErrorKind, after: usize) ->
         pieces += 1;
         refused |= pieces > after;
         if refused {
-            return Err(kind.into());
+            return Err(io::Error::new(kind, Reason(after)));
         }
         tray.take(piece);
         Ok(())
     });
     if refused {
         tray.holds_a_part()?;
-        return answered("a sink", said, kind);
+        let own = matches!(&said, Err(RenderError::Io(error))
+            if error.get_ref().and_then(|reason| reason.downcast_ref()) == Some(&Reason(after)));
+        answered("a sink", said, kind)?;
+        ensure!(
+            own,
+            "An error of the same kind is not the error itself: what its maker put into it is lost on the way.",
+            "a sink failed with an error of its own making, and its caller was told another one"
+        );
+        return Ok(());
     }
     tray.holds(said)
 }
