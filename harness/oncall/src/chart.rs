@@ -132,6 +132,7 @@ pub fn waiting(shift: &Shift) {
 pub fn restarts(shift: &Shift, restarts: u32) {
     shift
         .chart("Restarts of the container", Unit::Count)
+        .of_every_scenario()
         .gauge(
             "container_restarts",
             &[],
