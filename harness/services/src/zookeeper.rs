@@ -54,7 +54,14 @@ pub(crate) fn installed(search: &Search) -> Result<Program, String> {
         true => USUAL_FOLDERS.iter().map(PathBuf::from).collect(),
         false => search.folders(),
     };
-    let java = java(search).ok_or("no `java` on PATH, and none in /usr/lib/jvm")?;
+    let java = java(search).ok_or_else(|| {
+        let path: Vec<String> = search
+            .folders()
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        format!("no `java` on PATH ({}), and none in /usr/lib/jvm", path.join(":"))
+    })?;
     let found = folders.iter().map(|folder| program(folder, &java));
     // Of several reasons the first is told: where this distribution would have it.
     found
