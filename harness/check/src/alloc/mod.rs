@@ -5,11 +5,10 @@
 //! contention: counters shared by threads cost up to thirty times that on two threads and change what they measure.
 //!
 //! Counts are exact, for requests as the program makes them: a `realloc` is one allocation of its new size. They cannot
-//! see memory that C code or `mmap` takes, nor what the allocator keeps for itself; a large part that was taken from the
-//! system's allocator past the counter shows in [`settled`]. Memory that one thread allocates
+//! see memory that C code, `mmap` or the system's allocator is asked for past this one, nor what the allocator keeps for
+//! itself. Memory that one thread allocates
 //! and another frees is right in [`process`], meaningless in [`thread`]'s `live_bytes`.
 
-mod beside;
 mod cells;
 mod scope;
 pub mod sites;
@@ -64,6 +63,5 @@ pub async fn settled() -> Heap {
             lowest = now;
         }
     }
-    lowest.live_bytes += beside::counted(&lowest);
     lowest
 }

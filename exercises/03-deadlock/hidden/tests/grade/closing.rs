@@ -19,7 +19,7 @@ const EMPTY: u32 = 100;
 const STATEMENTS_MAX: usize = 12;
 
 pub async fn goes_on(cx: &Check) -> Outcome {
-    let max_closing = cx.draw("max_closing", &[1, 2, 3]);
+    let max_closing = cx.draw("max_closing", &[2, 3, 4]);
     let cfg = BankConfig {
         pool_size: 8,
         inbox: 8,
