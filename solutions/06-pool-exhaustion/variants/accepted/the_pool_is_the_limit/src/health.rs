@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use crate::config::BreakerCfg;
 use crate::ext::Clock;
 use crate::order::OrderError;
@@ -12,6 +14,8 @@ pub struct Health {
     cfg: BreakerCfg,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
+    /// Told when the breaker opens.
+    opened: Notify,
 }
 
 #[derive(Default)]
@@ -38,6 +42,7 @@ impl Health {
             cfg,
             clock,
             seen: Mutex::default(),
+            opened: Notify::new(),
         })
     }
 
@@ -83,6 +88,18 @@ impl Pass {
         self.health.seen().generation != self.generation
     }
 
+    /// Waits until it has: who waits for a connection then is not to be given one.
+    pub async fn stale(&self) {
+        loop {
+            let mut opened = std::pin::pin!(self.health.opened.notified());
+            opened.as_mut().enable();
+            if self.is_stale() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
     pub fn answered(self) {
         let mut seen = self.health.seen();
         if seen.generation == self.generation {
@@ -103,6 +120,7 @@ impl Pass {
             seen.down_since = Some(self.health.clock.now());
             seen.probing = false;
             seen.generation += 1;
+            self.health.opened.notify_waiters();
         }
     }
 }

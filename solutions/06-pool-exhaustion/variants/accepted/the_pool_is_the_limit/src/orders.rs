@@ -91,7 +91,12 @@ impl Orders {
     {
         let pass = self.health.admit()?;
         let place = self.turns.enter().inspect_err(|_| self.count_rejected())?;
-        let session = match self.db.session().await {
+        let session = tokio::select! {
+            biased;
+            session = self.db.session() => session,
+            () = pass.stale() => return Err(OrderError::Unavailable("the database does not answer".to_owned())),
+        };
+        let session = match session {
             Ok(session) => session,
             Err(OrderError::Overloaded) => {
                 self.count_rejected();
