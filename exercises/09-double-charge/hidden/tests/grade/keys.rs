@@ -1,6 +1,6 @@
 //! What a key stands for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::{Instance, median};
 use double_charge_hidden::promise::{self, succeeded};
@@ -108,12 +108,20 @@ async fn unfinished(provider: &Provider, [first, next]: [&Payments; 2], acquirer
     let told = within(SOON, "an answer", checkout.send(first)).await?;
     let mut other = checkout.clone();
     other.request.amount_cents += 1;
+    // For longer than the lease of the first attempt: until it has ended, nobody takes over.
+    let begun = Instant::now();
     let refused = async {
         loop {
-            match other.send(next).await {
-                Err(PayError::InProgress | PayError::Retry(_)) => tokio::time::sleep(PAUSE).await,
-                answer => return answer,
+            let answer = other.send(next).await;
+            let again = match answer {
+                Err(PayError::InProgress | PayError::Retry(_)) => true,
+                Err(PayError::KeyReuse) => begun.elapsed() < 2 * SHORT.lease,
+                _ => false,
+            };
+            if !again {
+                return answer;
             }
+            tokio::time::sleep(PAUSE).await;
         }
     };
     let answer = within(AFTER_A_LEASE, "an answer to another request", refused).await?;
