@@ -1,7 +1,7 @@
 //! The check's end of the pipe to its parent.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -58,13 +58,17 @@ fn wipe(bytes: &mut [u8]) {
     std::hint::black_box(bytes);
 }
 
-/// A line, read into one piece of memory and no further than its end.
+/// A line, read into one piece of memory. Nothing comes behind it unasked.
 fn line_of(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
-    let mut line = Vec::with_capacity(LINE_BYTES_MAX);
-    let mut byte = [0];
-    while line.len() < LINE_BYTES_MAX && stream.read(&mut byte)? == 1 && byte != *b"\n" {
-        line.push(byte[0]);
+    let mut line = vec![0; LINE_BYTES_MAX];
+    let mut len = 0;
+    while len < line.len() && line[..len].last() != Some(&b'\n') {
+        match stream.read(&mut line[len..])? {
+            0 => break,
+            read => len += read,
+        }
     }
+    line.truncate(len);
     Ok(line)
 }
 
@@ -107,10 +111,7 @@ impl Channel {
             Err(_) => return Err(io::Error::other("the pipe to the parent is broken")),
         };
         self.say(Event::Wants { wanted });
-        let mut line = String::new();
-        // Nothing comes unasked, so that a reader with a buffer of its own takes nothing from the next one.
-        BufReader::new(stream.take(LINE_BYTES_MAX as u64)).read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
+        Ok(serde_json::from_slice(&line_of(&stream)?)?)
     }
 
     /// Sends an event. A parent that is gone cannot be told so; the parent-death signal ends this process.

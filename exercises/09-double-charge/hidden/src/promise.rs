@@ -9,7 +9,7 @@ use crate::subject::{PayResp, Payments};
 use crate::traffic::Checkout;
 
 /// A generous deadline where the shortest lease has to end first.
-const AFTER_A_LEASE: Duration = Duration::from_secs(8);
+pub const AFTER_A_LEASE: Duration = Duration::from_secs(8);
 /// A generous deadline for an answer that is on record.
 const SOON: Duration = Duration::from_secs(5);
 

@@ -6,8 +6,8 @@
 //!
 //! Counts are exact, for requests as the program makes them: a `realloc` is one allocation of its new size. They cannot
 //! see memory that C code, `mmap` or the system's allocator is asked for past this one, nor what the allocator keeps for
-//! itself. Memory that one thread allocates
-//! and another frees is right in [`process`], meaningless in [`thread`]'s `live_bytes`.
+//! itself. Memory that one thread allocates and another frees is right in [`process`], meaningless in [`thread`]'s
+//! `live_bytes`.
 
 mod cells;
 mod scope;

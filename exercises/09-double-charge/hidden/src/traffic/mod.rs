@@ -11,7 +11,7 @@ use crate::provider::Acquirer;
 use crate::subject::{PayError, PayReq, PayResp, Payments};
 
 /// Between two attempts of one checkout.
-const PAUSE: Duration = Duration::from_millis(40);
+pub const PAUSE: Duration = Duration::from_millis(40);
 
 /// One customer's payment, as the merchant sends it however often.
 #[derive(Clone, Debug)]

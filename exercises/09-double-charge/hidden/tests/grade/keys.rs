@@ -1,21 +1,15 @@
 //! What a key stands for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use double_charge_hidden::instance::{Instance, median};
-use double_charge_hidden::promise::{self, succeeded};
+use double_charge_hidden::promise::{self, AFTER_A_LEASE, succeeded};
 use double_charge_hidden::provider::{Acquirer, Provider};
 use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayReq, Payments};
-use double_charge_hidden::traffic::Checkout;
+use double_charge_hidden::traffic::{Checkout, PAUSE};
 use double_charge_hidden::turn::{Effect, Turn};
 use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
-
-/// Generous, where the shortest lease has to end first.
-const AFTER_A_LEASE: Duration = Duration::from_secs(8);
-
-/// Between two attempts of one merchant.
-const PAUSE: Duration = Duration::from_millis(40);
 
 /// Merchants and keys that have nothing to do with each other, however they are put together. Behind all but one of
 /// the merchants stands the acquirer that makes one charge per key.
