@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use harness::postgres::{PgTap, Postgres};
 use harness::{Check, Failure, OrObserved, Outcome, Pulse};
 use sqlx::postgres::PgPoolOptions;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::subject::{Bank, BankConfig, BankError, TxId, migrate};
 
@@ -83,8 +83,12 @@ impl Branch {
         cx.if_stuck(because, move || calls.told(what));
     }
 
-    /// Makes a call in a task of its own, and notes when it returns.
-    pub fn call<T, F>(&self, set: &mut JoinSet<T>, call: impl FnOnce(Arc<Bank>) -> F + Send + 'static)
+    /// Makes a call in a task of its own, and notes when it returns. The handle tells whether it has.
+    pub fn call<T, F>(
+        &self,
+        set: &mut JoinSet<T>,
+        call: impl FnOnce(Arc<Bank>) -> F + Send + 'static,
+    ) -> AbortHandle
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -96,14 +100,20 @@ impl Branch {
             calls.note_returned();
             pulse.beat();
             answer
-        });
+        })
     }
 
-    pub fn transfer(&self, set: &mut JoinSet<Result<TxId, BankError>>, from: u32, to: u32, cents: i64) {
+    pub fn transfer(
+        &self,
+        set: &mut JoinSet<Result<TxId, BankError>>,
+        from: u32,
+        to: u32,
+        cents: i64,
+    ) -> AbortHandle {
         self.call(
             set,
             move |bank| async move { bank.transfer(from, to, cents).await },
-        );
+        )
     }
 }
 

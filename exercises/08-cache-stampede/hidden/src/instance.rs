@@ -22,6 +22,11 @@ pub struct Instance {
     machine: Machine,
 }
 
+/// A tap's address, as the configuration wants it.
+pub fn address(tap: &RedisTap) -> Result<Url, Failure> {
+    Url::parse(&tap.url()).map_err(|err| Failure::environment(format!("the tap has no address: {err}")))
+}
+
 impl Instance {
     pub async fn start(redis: &Redis, desk: &Desk) -> Result<Instance, Failure> {
         Instance::with(redis, desk, CacheCfg::default()).await
@@ -30,10 +35,8 @@ impl Instance {
     pub async fn with(redis: &Redis, desk: &Desk, cfg: CacheCfg) -> Result<Instance, Failure> {
         let tap = redis.another_tap()?;
         let machine = Machine::start()?;
-        let url = Url::parse(&tap.url())
-            .map_err(|err| Failure::environment(format!("the tap has no address: {err}")))?;
         let cfg = CacheCfg {
-            shared: Some(url),
+            shared: Some(address(&tap)?),
             ..cfg
         };
         let door = desk.door();

@@ -1,6 +1,5 @@
 //! Closings: refused in every way, limited, and going on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deadlock_hidden::books::{Books, numbers};
@@ -134,29 +133,23 @@ impl Closings<'_> {
             let gate = self.branch.tap.hold_requests(move |request| {
                 request.runs_data() && seen.fetch_add(1, Ordering::SeqCst) + 1 == statement
             });
-            let (mut set, closed) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
-            let ended = closed.clone();
-            self.branch.call(&mut set, move |bank| async move {
-                let answer = bank.close_account(account).await;
-                ended.store(1, Ordering::SeqCst);
-                answer
-            });
-            let come = || gate.waiting() + closed.load(Ordering::SeqCst);
+            let mut set = JoinSet::new();
+            let closing = self.branch.call(
+                &mut set,
+                move |bank| async move { bank.close_account(account).await },
+            );
+            let come = || gate.waiting() + usize::from(closing.is_finished());
             until_quiet(&self.branch.pulse, come, 1, 1).await;
-            if closed.load(Ordering::SeqCst) == 1 {
+            if closing.is_finished() {
                 break;
             }
             set.shutdown().await;
 
-            let (mut moving, moved) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
-            let ended = moved.clone();
-            self.branch.call(&mut moving, move |bank| async move {
-                let answer = bank.transfer(FULL, account, 5).await;
-                ended.store(1, Ordering::SeqCst);
-                answer
-            });
+            let mut moving = JoinSet::new();
+            let transfer = self.branch.transfer(&mut moving, FULL, account, 5);
             // Whoever holds the account until the statement has come lets nothing through; that is right as well.
-            until_quiet(&self.branch.pulse, || moved.load(Ordering::SeqCst), 0, 1).await;
+            let moved = || usize::from(transfer.is_finished());
+            until_quiet(&self.branch.pulse, moved, 0, 1).await;
             gate.open();
             drop(gate);
             while let Some(answer) = moving.join_next().await {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, SOON};
 use cache_stampede_hidden::env::{ALWAYS, NEVER, Real, Virtual};
-use cache_stampede_hidden::subject::{CacheCfg, PriceCache, Url, should_refresh_early};
+use cache_stampede_hidden::instance::address;
+use cache_stampede_hidden::subject::{CacheCfg, PriceCache, should_refresh_early};
 use cache_stampede_hidden::traffic::{Call, Herd, price};
 use harness::redis::Redis;
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
@@ -129,9 +130,7 @@ async fn one_life(ttl: Duration, redis: Option<&Redis>) -> Outcome {
         // What an earlier life has left.
         let flushed = redis.admin().await?.command(&["FLUSHALL"]).await;
         flushed.map_err(|err| Failure::environment(format!("failed to empty Redis: {err}")))?;
-        let url = Url::parse(&redis.tap().url());
-        let url = url.map_err(|err| Failure::environment(format!("the tap has no address: {err}")))?;
-        cfg.shared = Some(url);
+        cfg.shared = Some(address(redis.tap())?);
     }
     let cache = Arc::new(PriceCache::new(desk.door(), env.clone(), cfg));
     // A load that takes its time, so that there is something to be early for.
