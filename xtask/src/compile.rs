@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::Deserialize;
+use services::process::{Signal, end_with_parent};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
@@ -251,8 +252,9 @@ pub fn cargo(root: &Path, target: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true);
+    // Whoever kills xtask does not want the rest to be compiled.
+    end_with_parent(command.as_std_mut(), Signal::SIGTERM);
     command
 }
 

@@ -1,4 +1,5 @@
-//! What was seen, kept in a folder once it is over: the figures as JSON, and each chart as a picture of its own.
+//! What was seen, kept in a folder once it is over: the figures as JSON, each chart as a picture of its own, and the
+//! dashboard.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +10,9 @@ use serde_json::json;
 
 use crate::reading::Reading;
 use crate::shift::Shift;
-use crate::svg;
+use crate::{dashboard, svg};
 
-/// Writes `figures.json` and the charts into `folder`, which is made where there is none.
+/// Writes `figures.json`, `dashboard.json` and the charts into `folder`, which is made where there is none.
 ///
 /// # Errors
 /// In words, when the folder cannot be written.
@@ -19,6 +20,8 @@ pub fn keep(folder: &Path, shift: &Shift, readings: &[Arc<Reading>]) -> Result<(
     let failed = |error: std::io::Error| format!("failed to write into {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;
     fs::write(folder.join("figures.json"), figures(shift, readings).to_string()).map_err(failed)?;
+    let dashboard = serde_json::to_vec_pretty(&dashboard::dashboard(shift)).unwrap_or_default();
+    fs::write(folder.join("dashboard.json"), dashboard).map_err(failed)?;
     for chart in shift.charts() {
         let file = format!("{}.svg", file_name(&chart.title));
         fs::write(folder.join(file), svg::picture(&chart, readings)).map_err(failed)?;

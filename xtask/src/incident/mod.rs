@@ -29,6 +29,7 @@ use crate::stale;
 use crate::terminal::Screen;
 use crate::workbook::Workbook;
 
+mod dashboard;
 mod limited;
 mod prove;
 

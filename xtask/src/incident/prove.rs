@@ -4,15 +4,16 @@
 //! and for twice as long, before anybody is told: a busy machine is slow, and no slip.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Deserialize;
 use verdict::ExitCode;
 
-use super::{Watching, build, has_traffic, usage, watch};
+use super::{Watching, build, dashboard, has_traffic, usage, watch};
 use crate::catalogue::{self, Scenario};
 use crate::compile::Side;
 use crate::flags::{Format, Incident};
@@ -52,6 +53,12 @@ pub async fn run(workbook: &Workbook, flags: &Incident) -> anyhow::Result<ExitCo
     }
     screen.quiet();
     fleet.stop().await;
+    if let Some(keep) = &flags.keep {
+        let folder = |scenario: &Scenario| kept(keep, scenario, Side::Exercise);
+        let file = keep.join("dashboard.json");
+        dashboard::write(&scenarios, folder, &file)
+            .with_context(|| format!("failed to put the dashboards together in {}", file.display()))?;
+    }
     screen.line(&format!("{} scenarios, {slips} slips", scenarios.len()));
     Ok(if slips == 0 {
         ExitCode::Passed
@@ -129,6 +136,11 @@ fn name(side: Side) -> &'static str {
     }
 }
 
+/// Where a program leaves what was seen.
+fn kept(keep: &Path, scenario: &Scenario, side: Side) -> PathBuf {
+    keep.join(&scenario.id).join(name(side))
+}
+
 fn told(mark: char, scenario: &Scenario, words: &str) -> String {
     format!("  {mark} {}  {words}", scenario.id)
 }
@@ -166,7 +178,7 @@ impl Row<'_> {
         let failed = |error: &dyn std::fmt::Display| format!("failed to watch it: {error}");
         let passing = tempfile::tempdir().map_err(|error| failed(&error))?;
         let folder = match &self.flags.keep {
-            Some(keep) => keep.join(&self.scenario.id).join(name(self.side)),
+            Some(folder) => kept(folder, self.scenario, self.side),
             None => passing.path().to_owned(),
         };
         let watching = Watching {

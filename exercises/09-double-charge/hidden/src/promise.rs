@@ -129,6 +129,18 @@ pub fn charged_once(provider: &Provider, checkout: &Checkout) -> Result<(), Fail
     )
 }
 
+/// The customer was not charged.
+pub fn uncharged(provider: &Provider, checkout: &Checkout) -> Result<(), Failure> {
+    let book = provider.book();
+    let charge = book.charge(checkout.order());
+    ensure!(
+        charge.is_none(),
+        "A decline that is the answer must be true: another attempt has charged since.",
+        "the merchant was told that the payment was declined, and the customer was charged"
+    );
+    Ok(())
+}
+
 /// An answer, as it is shown in a report.
 pub fn shown(answer: &PayResp) -> String {
     format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))

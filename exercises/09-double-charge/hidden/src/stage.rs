@@ -73,6 +73,11 @@ impl Stage {
         promise::charged_once(&self.provider, checkout)
     }
 
+    /// See [`promise::uncharged`].
+    pub fn uncharged(&self, checkout: &Checkout) -> Result<(), Failure> {
+        promise::uncharged(&self.provider, checkout)
+    }
+
     /// See [`promise::names_its_charge`].
     pub fn names_its_charge(&self, checkout: &Checkout, answer: &PayResp) -> Result<(), Failure> {
         promise::names_its_charge(&self.provider, checkout, answer)

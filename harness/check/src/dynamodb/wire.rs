@@ -15,7 +15,7 @@ use super::http::{self, Message};
 use super::operation::{self, Request};
 use super::refusal::Refusal;
 use super::tap::Shared;
-use crate::tap::{Decision, Fate, When};
+use crate::tap::{Decision, Fate, Pass};
 
 /// What the field `X-Amz-Target` starts with.
 const API: &str = "DynamoDB_20120810.";
@@ -204,24 +204,16 @@ impl Shared {
                 Side::Answer => self.rules.reply(request, asked),
             };
             match decision {
-                Decision::Pass => return Passage::Free,
-                Decision::Wait { rule, place } => {
-                    let fate = match place.enter() {
-                        Some(waiting) => waiting.await.unwrap_or(Fate::Go),
-                        None => Fate::Go,
-                    };
-                    if fate == Fate::Lose {
+                Decision::Settled(Pass::On) => return Passage::Free,
+                // A request is answered or it is not: there is no difference between the two sides of it.
+                Decision::Settled(Pass::Cut | Pass::OnAndCut) => return Passage::Broken,
+                Decision::Settled(Pass::Silence) => std::future::pending().await,
+                Decision::Held { rule, by } => {
+                    asked = rule;
+                    if by.over().await == Fate::Lose {
                         return Passage::Broken;
                     }
-                    asked = rule;
                 }
-                Decision::Delay { rule, for_ } => {
-                    tokio::time::sleep(for_).await;
-                    asked = rule;
-                }
-                // A request is answered or it is not: there is no difference between the two sides of it.
-                Decision::Cut(When::Before | When::After) => return Passage::Broken,
-                Decision::Silence => std::future::pending().await,
             }
         }
     }

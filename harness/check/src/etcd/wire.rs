@@ -3,7 +3,7 @@
 use super::http::{Body, Head};
 use super::rule::{Reply, Request};
 use super::tap::Shared;
-use crate::tap::{Decision, Fate, Place, When, audible};
+use crate::tap::{Decision, Fate, Pass, audible};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use std::sync::Arc;
@@ -12,15 +12,6 @@ use tokio::net::TcpStream;
 
 /// How much is read at once.
 const CHUNK_LEN: usize = 16 * 1024;
-
-/// What is to become of a message, once all rules have been asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    On,
-    OnAndCut,
-    Cut,
-    Silence,
-}
 
 /// Serves a client that has just connected, until either side closes.
 pub(super) async fn serve(shared: Arc<Shared>, client: TcpStream, server: (String, u16)) {
@@ -156,29 +147,14 @@ async fn decide(client: &mut Client, ask: impl Fn(u64) -> Decision) -> Pass {
     let mut asked = 0;
     loop {
         match ask(asked) {
-            Decision::Pass => return Pass::On,
-            Decision::Cut(When::After) => return Pass::OnAndCut,
-            Decision::Cut(When::Before) => return Pass::Cut,
-            Decision::Silence => return Pass::Silence,
-            Decision::Delay { rule, for_ } => {
+            Decision::Settled(pass) => return pass,
+            Decision::Held { rule, by } => {
                 asked = rule;
-                client.meanwhile(tokio::time::sleep(for_)).await;
-            }
-            Decision::Wait { rule, place } => {
-                asked = rule;
-                if !wait(client, place).await {
+                if client.meanwhile(by.over()).await == Fate::Lose {
                     return Pass::Cut;
                 }
             }
         }
-    }
-}
-
-/// Whether it may pass.
-async fn wait(client: &mut Client, place: Place) -> bool {
-    match place.enter() {
-        None => true,
-        Some(fate) => !client.meanwhile(fate).await.is_ok_and(|fate| fate == Fate::Lose),
     }
 }
 

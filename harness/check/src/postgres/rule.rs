@@ -135,7 +135,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tap::{Decision, Rules};
+    use crate::tap::{Decision, Hold, Pass, Rules};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -162,19 +162,30 @@ mod tests {
         let hold = rules.install(Rule::on_request(|_| Verdict::Hold));
         let _replies = rules.install(Rule::on_reply(|_| Verdict::Silence));
         let insert = request("INSERT INTO t VALUES (1)");
-        let Decision::Delay { rule, .. } = rules.request(&insert, 0) else {
+        let Decision::Held {
+            rule,
+            by: Hold::Time(_),
+        } = rules.request(&insert, 0)
+        else {
             panic!("not delayed")
         };
-        assert!(matches!(rules.request(&insert, rule), Decision::Wait { .. }));
-        assert!(matches!(
-            rules.request(&request("SELECT 2"), 0),
-            Decision::Wait { .. }
-        ));
+        let at_the_gate = |decision| {
+            matches!(
+                decision,
+                Decision::Held {
+                    by: Hold::Gate(_),
+                    ..
+                }
+            )
+        };
+        assert!(at_the_gate(rules.request(&insert, rule)));
+        assert!(at_the_gate(rules.request(&request("SELECT 2"), 0)));
         assert_eq!((delay.matched(), hold.matched()), (1, 2));
         drop(hold);
-        assert!(matches!(rules.request(&insert, rule), Decision::Pass));
+        let passes = |decision| matches!(decision, Decision::Settled(Pass::On));
+        assert!(passes(rules.request(&insert, rule)));
         drop(delay);
-        assert!(matches!(rules.request(&insert, 0), Decision::Pass));
+        assert!(passes(rules.request(&insert, 0)));
     }
 
     #[test]

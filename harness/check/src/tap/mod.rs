@@ -9,7 +9,7 @@ pub(crate) use front::{Front, reached};
 pub(crate) use gate::Fate;
 pub use link::LinkGuard;
 pub(crate) use link::{Link, LinkState, audible};
-pub(crate) use rule::{Decision, Place, Rules};
+pub(crate) use rule::{Decision, Hold, Pass, Rules};
 pub use rule::{Gate, Protocol, Rule, RuleGuard, Verdict, When};
 
 /// Entries that are kept of a log where nobody judges by it: what is watched on call may go on for hours.

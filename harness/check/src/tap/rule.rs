@@ -12,7 +12,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// What a tap's messages look like to its rules.
 pub trait Protocol: fmt::Debug + 'static {
@@ -173,29 +172,48 @@ impl<P: Protocol> Default for Rules<P> {
     }
 }
 
-/// What the rules decided; `rule` is where to go on asking afterwards.
+/// What the rules decided.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    Pass,
-    Wait { rule: u64, place: Place },
-    Delay { rule: u64, for_: Duration },
-    Cut(When),
+    Settled(Pass),
+    /// The message waits; the rules after `rule` are asked afterwards.
+    Held {
+        rule: u64,
+        by: Hold,
+    },
+}
+
+/// What becomes of a message, once all rules have been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    On,
+    OnAndCut,
+    Cut,
     Silence,
 }
 
-/// Where a message waits.
+/// What a message waits for.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum Hold {
     Gate(Arc<Gated>),
     Point(Points, String),
+    Time(Duration),
 }
 
-impl Place {
-    /// Takes a place in the queue; `None` when there is nothing to wait for.
-    pub fn enter(self) -> Option<oneshot::Receiver<Fate>> {
-        match self {
-            Place::Gate(gate) => gate.enter(),
-            Place::Point(points, label) => points.visit(label),
+impl Hold {
+    /// Takes its place in the queue, and waits. A gate or a sweep that is gone holds nobody.
+    pub async fn over(self) -> Fate {
+        let place = match self {
+            Hold::Gate(gate) => gate.enter(),
+            Hold::Point(points, label) => points.visit(label),
+            Hold::Time(for_) => {
+                tokio::time::sleep(for_).await;
+                None
+            }
+        };
+        match place {
+            Some(fate) => fate.await.unwrap_or(Fate::Go),
+            None => Fate::Go,
         }
     }
 }
@@ -245,23 +263,19 @@ impl<P: Protocol> Rules<P> {
         // A copy, so that a rule's closure runs without the lock.
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner).clone();
         for Entry { id, rule, gate } in list.iter().filter(|entry| entry.id > asked) {
+            let held = |by| Decision::Held { rule: *id, by };
             let decision = match ask(rule) {
                 Verdict::Pass => continue,
-                Verdict::Hold => Decision::Wait {
-                    rule: *id,
-                    place: Place::Gate(gate.clone()),
-                },
-                Verdict::Point(points, label) => Decision::Wait {
-                    rule: *id,
-                    place: Place::Point(points, label),
-                },
-                Verdict::Delay(for_) => Decision::Delay { rule: *id, for_ },
-                Verdict::Cut(when) => Decision::Cut(when),
-                Verdict::Silence => Decision::Silence,
+                Verdict::Hold => held(Hold::Gate(gate.clone())),
+                Verdict::Point(points, label) => held(Hold::Point(points, label)),
+                Verdict::Delay(for_) => held(Hold::Time(for_)),
+                Verdict::Cut(When::Before) => Decision::Settled(Pass::Cut),
+                Verdict::Cut(When::After) => Decision::Settled(Pass::OnAndCut),
+                Verdict::Silence => Decision::Settled(Pass::Silence),
             };
             gate.match_one();
             return decision;
         }
-        Decision::Pass
+        Decision::Settled(Pass::On)
     }
 }

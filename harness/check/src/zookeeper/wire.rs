@@ -4,7 +4,7 @@
 use super::frame::{self, Asked};
 use super::rule::{Reply, Request};
 use super::tap::Shared;
-use crate::tap::{Decision, Fate, When, audible};
+use crate::tap::{Decision, Fate, Pass, audible};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
@@ -19,15 +19,6 @@ const CHUNK_LEN: usize = 16 * 1024;
 
 /// How long a node may take to read what was passed on before its connection was cut.
 const READ_OUT: Duration = Duration::from_secs(5);
-
-/// What is to become of a frame, once all rules have been asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    On,
-    OnAndCut,
-    Cut,
-    Silence,
-}
 
 /// How one direction came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,19 +193,10 @@ async fn decide(ask: impl Fn(u64) -> Decision) -> Pass {
     let mut asked = 0;
     loop {
         match ask(asked) {
-            Decision::Pass => return Pass::On,
-            Decision::Cut(When::After) => return Pass::OnAndCut,
-            Decision::Cut(When::Before) => return Pass::Cut,
-            Decision::Silence => return Pass::Silence,
-            Decision::Delay { rule, for_ } => {
+            Decision::Settled(pass) => return pass,
+            Decision::Held { rule, by } => {
                 asked = rule;
-                tokio::time::sleep(for_).await;
-            }
-            Decision::Wait { rule, place } => {
-                asked = rule;
-                if let Some(fate) = place.enter()
-                    && fate.await.is_ok_and(|fate| fate == Fate::Lose)
-                {
+                if by.over().await == Fate::Lose {
                     return Pass::Cut;
                 }
             }

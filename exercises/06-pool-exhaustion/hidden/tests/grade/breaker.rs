@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::postgres::Kind;
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pool_exhaustion_hidden::calls::Gets;
-use pool_exhaustion_hidden::outside::NoCarrier;
+use pool_exhaustion_hidden::outside::{NoCarrier, SlowCarrier};
 use pool_exhaustion_hidden::stage::{SOON, Stage, database};
 use pool_exhaustion_hidden::subject::{
     BreakerState, DbConfig, NewOrder, OrderError, OrderId, Orders, Search, SearchBy,
@@ -21,6 +21,8 @@ const TRIED: &str = "While the database is down, every request that tries all th
                      from coming back.";
 const STILL_SENT: &str = "Who waited for a turn when the breaker opened is sent to a database that is down all the same: \
                           whether a request may go is asked when its turn comes.";
+const CARRIER_FIRST: &str = "An order that cannot be stored waits for the carrier first, and keeps its caller waiting for \
+                             nothing: whether the database is well is asked before anything else.";
 const RUN_OVER: &str =
     "All try at once as soon as the time is over: a database that is just coming back is run over.";
 const NOBODY_TRIES: &str = "When its time is over somebody has to try, or it stays open for ever.";
@@ -48,6 +50,13 @@ impl Down {
             shorten(cfg);
         })
         .await?;
+        stage.warm().await?;
+        // Nobody gets a quote as long as the database is what this is about.
+        let orders = Orders::new(stage.cfg.clone(), stage.clock.clone()).await;
+        let stage = Stage {
+            orders: Arc::new(orders.with_carrier(Arc::new(SlowCarrier::new(490)))),
+            ..stage
+        };
         stage.warm().await?;
         Ok(Down {
             stage,
@@ -98,6 +107,20 @@ impl Down {
         Ok(())
     }
 
+    /// An order is answered at once, although no carrier has a quote for it.
+    async fn orders_are_refused(&self, when: &str) -> Outcome {
+        let placing = self.stage.orders.place(fresh("in vain", 1));
+        let answer = within(SOON, &format!("an answer to an order {when}"), placing)
+            .await
+            .map_err(|failure| failure.because(CARRIER_FIRST))?;
+        ensure!(
+            answer.as_ref().is_err_and(unavailable),
+            "A database that does not answer is `Unavailable`.",
+            "{when}, an order got {answer:?}"
+        );
+        Ok(())
+    }
+
     /// It is in use again.
     async fn is_back(&self, when: &str) -> Outcome {
         Gets::send(&self.stage.orders, 20)
@@ -135,6 +158,8 @@ pub async fn left_alone(cx: &Check) -> Outcome {
         down.one_is_unavailable("with all connections refused").await?;
     }
     down.is_left_alone("after as many failures as are allowed")
+        .await?;
+    down.orders_are_refused("after as many failures as are allowed")
         .await?;
     drop(refusing);
     down.is_left_alone("with the database back, and the time not over")

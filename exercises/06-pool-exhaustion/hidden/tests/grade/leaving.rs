@@ -20,6 +20,11 @@ pub async fn places(cx: &Check) -> Outcome {
     let queue = cx.draw("queue", &[10, 25]);
     let stage = Stage::set(cx, max_db, queue, |_| ()).await?;
     stage.warm().await?;
+    let before = capacity(
+        &stage,
+        "`max_db` requests may be in the database at one time, and no fewer.",
+    )
+    .await?;
 
     for round in 1..=3 {
         cx.stage(format!("round {round}: those who wait go away"));
@@ -45,23 +50,30 @@ pub async fn places(cx: &Check) -> Outcome {
             .await?;
         stage.settle().await;
     }
-    // One more round, with nobody leaving: capacity is what it was, and no more.
-    let gate = stage.tap.hold_requests(|request| request.runs_data());
-    let gets = fill(&stage).await?;
-    gate.until_waiting(max_db, SOON)
-        .await
-        .map_err(|failure| failure.because(LEAKED))?;
+    let after = capacity(&stage, LEAKED).await?;
     ensure!(
-        gate.waiting() <= max_db,
+        after <= before.max(max_db),
         "A caller that goes away gives back one place, once.",
-        "{} statements were in the database at one time, and max_db is {max_db}",
-        gate.waiting()
+        "{after} statements were in the database at one time after callers had gone away, and {before} before; max_db is \
+         {max_db}"
     );
+    stage.nothing_left_open().await
+}
+
+/// How many requests are in the database when there are more of them than it may have.
+async fn capacity(stage: &Stage, because: &str) -> Result<usize, Failure> {
+    let gate = stage.tap.hold_requests(|request| request.runs_data());
+    let gets = fill(stage).await?;
+    gate.until_waiting(stage.cfg.max_db, SOON)
+        .await
+        .map_err(|failure| failure.because(because))?;
+    // Whoever has too much room takes it now.
+    stage.settle().await;
+    let inside = gate.waiting();
     gate.open();
     drop(gate);
-    gets.all_right(SOON, "after callers had gone away", LEAKED)
-        .await?;
-    stage.nothing_left_open().await
+    gets.all_right(SOON, "with a full house", because).await?;
+    Ok(inside)
 }
 
 /// A call that is given up at one of its messages, on a replica with one connection: if that is lost, all is.

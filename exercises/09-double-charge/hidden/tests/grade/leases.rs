@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use double_charge_hidden::instance::Instance;
-use double_charge_hidden::promise::succeeded;
+use double_charge_hidden::promise::{AFTER_A_LEASE, succeeded};
 use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{PayError, PayResp};
@@ -18,6 +18,10 @@ type At = fn(&Stage) -> &Instance;
 
 /// A second request that has not returned by now waits for the first.
 const WAITS: Duration = Duration::from_millis(300);
+/// A second attempt that has not begun by now, after a lease of a second, sees that the first one is alive.
+const TAKES_OVER: Duration = Duration::from_millis(3_500);
+/// An attempt that has not returned by now, once its provider has answered, waits for another one.
+const WRITES: Duration = Duration::from_millis(700);
 
 pub async fn live(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
@@ -88,6 +92,15 @@ const LATE: [(&str, Acquirer, Effect); 4] = [
     ("late-silence", Acquirer::EveryRequest, Effect::LoseRequest),
 ];
 
+/// Where the second attempt is when the first one's late answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Successor {
+    /// At its end, and its answer is on record.
+    Done,
+    /// In its own charge: the key is in progress, and the attempt alone can tell that it is another's progress.
+    Charging,
+}
+
 pub async fn outlived(cx: &Check) -> Outcome {
     let pg = database(cx).await?;
     let mut running = JoinSet::new();
@@ -96,17 +109,20 @@ pub async fn outlived(cx: &Check) -> Outcome {
     let successors: [(&str, At); 2] = [("another", |stage| &stage.b), ("the same", |stage| &stage.a)];
     for (name, acquirer, effect) in LATE {
         for (which, successor) in successors {
-            let stage = stage.clone();
-            running.spawn(async move {
-                let checkout = Checkout::new(acquirer, &format!("{name}-{}", which.replace(' ', "-")));
-                late(stage, &checkout, effect, successor)
-                    .await
-                    .map_err(|failure| {
-                        failure
-                            .evidence(format!("the late answer to the first attempt: {effect:?}"))
-                            .evidence(format!("the second attempt was on {which} instance"))
-                    })
-            });
+            for then in [Successor::Done, Successor::Charging] {
+                let stage = stage.clone();
+                running.spawn(async move {
+                    let name = format!("{name}-{}-{then:?}", which.replace(' ', "-"));
+                    let checkout = Checkout::new(acquirer, &name.to_lowercase());
+                    late(stage, &checkout, effect, successor, then)
+                        .await
+                        .map_err(|failure| {
+                            failure
+                                .evidence(format!("the late answer to the first attempt: {effect:?}"))
+                                .evidence(format!("the second attempt was on {which} instance"))
+                        })
+                });
+            }
         }
     }
     for outcome in running.join_all().await {
@@ -115,39 +131,75 @@ pub async fn outlived(cx: &Check) -> Outcome {
     Ok(())
 }
 
-async fn late(stage: Arc<Stage>, checkout: &Checkout, effect: Effect, successor: At) -> Outcome {
-    let held = Gate::default();
-    stage
-        .provider
-        .script(checkout.order(), [Turn::new(effect).request_held(&held)]);
-    let first = send(&stage, checkout, |stage| &stage.a);
+async fn late(
+    stage: Arc<Stage>,
+    checkout: &Checkout,
+    effect: Effect,
+    successor: At,
+    then: Successor,
+) -> Outcome {
+    let (held, charging) = (Gate::default(), Gate::default());
+    stage.provider.script(
+        checkout.order(),
+        [
+            Turn::new(effect).request_held(&held),
+            Turn::new(Effect::Charge).request_held(&charging),
+        ],
+    );
+    if then == Successor::Done {
+        charging.open();
+    }
+    let mut first = send(&stage, checkout, |stage| &stage.a);
     within(SOON, "the charge request", held.until_arrived(1)).await?;
 
     // The second takes over when the lease has ended, or waits for as long as the first shows that it lives.
-    let successor = checkout
-        .insist(&successor(&stage).payments, Duration::from_millis(3_500))
-        .await
-        .ok();
-    let mut told: Vec<_> = successor.clone().into_iter().collect();
+    let mut second = {
+        let (stage, checkout) = (stage.clone(), checkout.clone());
+        tokio::spawn(async move {
+            checkout
+                .insist(&successor(&stage).payments, TAKES_OVER + AFTER_A_LEASE)
+                .await
+        })
+    };
+    let mut ended_early = None;
+    let taken_over = tokio::select! {
+        ended = &mut second => {
+            let answer = ended.or_observed("the second attempt panicked")?;
+            ended_early.insert(answer).is_ok()
+        }
+        () = charging.until_arrived(1), if then == Successor::Charging => true,
+        () = tokio::time::sleep(TAKES_OVER) => false,
+    };
     held.open();
-    let first = within(SOON, "the first attempt's end", first)
-        .await?
-        .or_observed("the first attempt panicked")?;
-    match first {
+    // What the first has to write, it writes now; but it may as well wait for the answer of the other.
+    let ended = tokio::time::timeout(WRITES, &mut first).await;
+    charging.open();
+    let first = match ended {
+        Ok(ended) => ended,
+        Err(_) => within(SOON, "the first attempt's end", first).await?,
+    };
+    let second = match ended_early {
+        Some(answer) => answer,
+        None => within(AFTER_A_LEASE, "the second attempt's end", second)
+            .await?
+            .or_observed("the second attempt panicked")?,
+    };
+    let mut told: Vec<_> = second.into_iter().collect();
+    match first.or_observed("the first attempt panicked")? {
         Ok(answer) => told.push(answer),
         Err(PayError::Retry { .. } | PayError::InProgress { .. }) => {}
         Err(err) => return Err(Failure::new(format!("the first attempt was told: {err}"))),
     }
-    if effect == Effect::Decline && told.iter().all(|answer| answer.status >= 400) {
+    if effect == Effect::Decline && !taken_over && told.iter().all(|answer| answer.status == 402) {
         // Nobody took over, and the decline is the answer.
-        return Ok(());
+        return stage.uncharged(checkout);
     }
     let settled = stage.settles_with_one_charge(checkout, &told).await;
-    settled.map_err(|failure| match successor {
-        Some(_) if stage.charged_once(checkout).is_ok() => failure.because(
-            "An attempt that has lost its lease wrote all the same, over what its successor had recorded.",
+    settled.map_err(|failure| match taken_over && stage.charged_once(checkout).is_ok() {
+        true => failure.because(
+            "An attempt that has lost its lease wrote all the same, over what its successor had recorded or was about to.",
         ),
-        _ => failure,
+        false => failure,
     })
 }
 

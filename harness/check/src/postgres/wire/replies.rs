@@ -2,21 +2,19 @@
 
 use super::super::session::Session;
 use super::{CHUNK_LEN, Connection, End, Then};
-use crate::tap::{Decision, Fate, Place, When};
+use crate::tap::{Decision, Fate, Hold, Pass};
 use bytes::{Buf, BytesMut};
 use pgwire::frame::{self, FrameError, HEADER_LEN, Header};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// What an answer waits for.
 #[derive(Debug)]
 enum Wait {
-    /// Until all of it is there, and then at this place.
-    Place(Place),
+    /// But for a delay, until all of it is there, and only then for this.
+    Held(Hold),
     /// Until all of it is there, and then it is lost.
     Lost,
-    Time(Duration),
 }
 
 struct Scan<'c> {
@@ -56,13 +54,12 @@ pub(super) async fn forward(
         match then {
             Then::Read if closed => return End::Closed,
             Then::Read => closed = read(server, &mut buf).await,
-            Then::Wait(Wait::Time(for_)) => tokio::time::sleep(for_).await,
-            Then::Wait(Wait::Place(place)) => {
-                whole(connection, server, &mut buf).await;
+            Then::Wait(Wait::Held(by)) => {
+                if !matches!(by, Hold::Time(_)) {
+                    whole(connection, server, &mut buf).await;
+                }
                 let _held = connection.hold();
-                if let Some(fate) = place.enter()
-                    && fate.await.is_ok_and(|fate| fate == Fate::Lose)
-                {
+                if by.over().await == Fate::Lose {
                     return End::Cut;
                 }
             }
@@ -156,15 +153,16 @@ impl Scan<'_> {
             .filter(|pending| pending.asked < u64::MAX)?;
         let reply = self.connection.reply(pending, begins_trip);
         let (asked, then) = match self.connection.shared.rules.reply(&reply, pending.asked) {
-            Decision::Pass => (u64::MAX, None),
-            Decision::Cut(When::After) => {
-                self.cut_after = true;
-                (u64::MAX, None)
+            Decision::Settled(pass) => {
+                self.cut_after |= pass == Pass::OnAndCut;
+                let then = match pass {
+                    Pass::On | Pass::OnAndCut => None,
+                    Pass::Cut => Some(Then::Wait(Wait::Lost)),
+                    Pass::Silence => Some(Then::Silence),
+                };
+                (u64::MAX, then)
             }
-            Decision::Cut(When::Before) => (u64::MAX, Some(Then::Wait(Wait::Lost))),
-            Decision::Silence => (u64::MAX, Some(Then::Silence)),
-            Decision::Wait { rule, place } => (rule, Some(Then::Wait(Wait::Place(place)))),
-            Decision::Delay { rule, for_ } => (rule, Some(Then::Wait(Wait::Time(for_)))),
+            Decision::Held { rule, by } => (rule, Some(Then::Wait(Wait::Held(by)))),
         };
         pending.asked = asked;
         then

@@ -2,19 +2,11 @@
 
 use super::super::session::{Pending, STARTUP, Session};
 use super::{AHEAD_LEN_MAX, CHUNK_LEN, Connection, End, Then};
-use crate::tap::{Decision, Fate, Place, When};
+use crate::tap::{Decision, Fate, Hold, Pass};
 use bytes::{Buf, BytesMut};
 use pgwire::frame::{self, FrameError, HEADER_LEN, Header};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-
-/// What a client's message waits for.
-#[derive(Debug)]
-enum Wait {
-    Place(Place),
-    Time(Duration),
-}
 
 /// What is between reading and writing.
 struct Scan<'c> {
@@ -65,15 +57,9 @@ pub(super) async fn forward(
                 return End::Closed;
             }
             Then::Read => reader.read(&mut buf).await,
-            Then::Wait(Wait::Time(for_)) => reader.meanwhile(&mut buf, tokio::time::sleep(for_)).await,
-            Then::Wait(Wait::Place(place)) => {
+            Then::Wait(by) => {
                 let _held = connection.hold();
-                if let Some(fate) = place.enter()
-                    && reader
-                        .meanwhile(&mut buf, fate)
-                        .await
-                        .is_ok_and(|fate| fate == Fate::Lose)
-                {
+                if reader.meanwhile(&mut buf, by.over()).await == Fate::Lose {
                     return End::Cut;
                 }
             }
@@ -106,7 +92,7 @@ impl<'c> Scan<'c> {
     }
 
     /// Counts what has arrived, and says how many bytes may pass and what follows them.
-    fn step(&mut self, buf: &[u8]) -> Result<(usize, Then<Wait>), FrameError> {
+    fn step(&mut self, buf: &[u8]) -> Result<(usize, Then<Hold>), FrameError> {
         let mut at = 0;
         loop {
             let n = self.passing.min(buf.len() - at);
@@ -124,29 +110,20 @@ impl<'c> Scan<'c> {
                     None => return Ok((at, Then::Read)),
                 },
             };
-            let wait = match self
-                .connection
-                .shared
-                .rules
-                .request(&self.connection.request(message), message.asked)
-            {
-                Decision::Pass => {
+            let request = self.connection.request(message);
+            match self.connection.shared.rules.request(&request, message.asked) {
+                Decision::Settled(pass @ (Pass::On | Pass::OnAndCut)) => {
                     self.passing = *len;
+                    self.cut_after = pass == Pass::OnAndCut;
                     self.current = None;
-                    continue;
                 }
-                Decision::Cut(When::After) => {
-                    self.passing = *len;
-                    self.cut_after = true;
-                    continue;
+                Decision::Settled(Pass::Cut) => return Ok((at, Then::Cut)),
+                Decision::Settled(Pass::Silence) => return Ok((at, Then::Silence)),
+                Decision::Held { rule, by } => {
+                    message.asked = rule;
+                    return Ok((at, Then::Wait(by)));
                 }
-                Decision::Cut(When::Before) => return Ok((at, Then::Cut)),
-                Decision::Silence => return Ok((at, Then::Silence)),
-                Decision::Wait { rule, place } => (rule, Wait::Place(place)),
-                Decision::Delay { rule, for_ } => (rule, Wait::Time(for_)),
-            };
-            message.asked = wait.0;
-            return Ok((at, Then::Wait(wait.1)));
+            }
         }
     }
 

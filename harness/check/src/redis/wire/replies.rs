@@ -3,18 +3,10 @@
 use super::super::resp::{self, Value};
 use super::super::rule::Reply;
 use super::{Connection, End, read};
-use crate::tap::{Decision, Fate, When};
+use crate::tap::{Decision, Fate, Pass};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-
-/// What is to become of a reply, once all rules have been asked.
-enum Pass {
-    On,
-    OnAndCut,
-    Cut,
-    Silence,
-}
 
 /// Passes on what the server says until it closes.
 pub(super) async fn forward(
@@ -73,21 +65,15 @@ async fn ask(connection: &Connection, value: &Value) -> Pass {
                 request: pending.request(),
             };
             let decision = connection.shared.rules.reply(&reply, pending.asked);
-            if let Decision::Delay { rule, .. } | Decision::Wait { rule, .. } = &decision {
+            if let Decision::Held { rule, .. } = &decision {
                 pending.asked = *rule;
             }
             decision
         };
         match decision {
-            Decision::Pass => return Pass::On,
-            Decision::Cut(When::After) => return Pass::OnAndCut,
-            Decision::Cut(When::Before) => return Pass::Cut,
-            Decision::Silence => return Pass::Silence,
-            Decision::Delay { for_, .. } => tokio::time::sleep(for_).await,
-            Decision::Wait { place, .. } => {
-                if let Some(fate) = place.enter()
-                    && fate.await.is_ok_and(|fate| fate == Fate::Lose)
-                {
+            Decision::Settled(pass) => return pass,
+            Decision::Held { by, .. } => {
+                if by.over().await == Fate::Lose {
                     return Pass::Cut;
                 }
             }

@@ -3,18 +3,10 @@
 use super::super::resp;
 use super::super::session::Pending;
 use super::{AHEAD_LEN_MAX, Connection, End, read};
-use crate::tap::{Decision, Fate, Place, When};
+use crate::tap::{Decision, Fate, Pass};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-
-/// What is to become of a command, once all rules have been asked.
-enum Pass {
-    On,
-    OnAndCut,
-    Cut,
-    Silence,
-}
 
 /// Passes on what the client sends until it closes. While something is held, reading goes on, so that a client that
 /// hangs up is seen; what it sent before is not lost by that.
@@ -97,29 +89,14 @@ async fn ask(reader: &mut Reader<'_>, arrived: &mut Pending) -> Pass {
     loop {
         let rules = &reader.connection.shared.rules;
         match rules.request(&arrived.request(), arrived.asked) {
-            Decision::Pass => return Pass::On,
-            Decision::Cut(When::After) => return Pass::OnAndCut,
-            Decision::Cut(When::Before) => return Pass::Cut,
-            Decision::Silence => return Pass::Silence,
-            Decision::Delay { rule, for_ } => {
+            Decision::Settled(pass) => return pass,
+            Decision::Held { rule, by } => {
                 arrived.asked = rule;
-                reader.meanwhile(tokio::time::sleep(for_)).await;
-            }
-            Decision::Wait { rule, place } => {
-                arrived.asked = rule;
-                if !wait(reader, place).await {
+                if reader.meanwhile(by.over()).await == Fate::Lose {
                     return Pass::Cut;
                 }
             }
         }
-    }
-}
-
-/// Whether it may pass.
-async fn wait(reader: &mut Reader<'_>, place: Place) -> bool {
-    match place.enter() {
-        None => true,
-        Some(fate) => !reader.meanwhile(fate).await.is_ok_and(|fate| fate == Fate::Lose),
     }
 }
 

@@ -44,6 +44,7 @@ impl Orders {
 
     pub async fn place(&self, o: NewOrder) -> Result<OrderId, OrderError> {
         o.validate()?;
+        self.health.check()?;
         // Before the request takes a place of anybody's: the carrier takes its time.
         let shipping = self.carrier.quote(&o.sku, o.quantity).await?;
         let db = self.db.clone();

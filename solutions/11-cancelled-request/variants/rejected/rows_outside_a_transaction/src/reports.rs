@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppState;
@@ -74,7 +74,8 @@ pub async fn create(
     order.validate()?;
     let deadline = Instant::now() + deadline(&headers)?;
     // First, and all of it: while there is something to read on a connection, nobody sees that its client has left.
-    let adjustments = adjustments(upload).await?;
+    let uploaded = timeout_at(deadline, adjustments(upload)).await;
+    let adjustments = uploaded.map_err(|_| AppError::Late)??;
     let stop = st.stopping.child_token();
     // Dropped with this future, which is dropped with the connection.
     let _client = stop.clone().drop_guard();
