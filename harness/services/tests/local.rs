@@ -26,7 +26,8 @@ async fn a_server_starts_answers_and_is_gone_afterwards(#[case] kind: Kind) {
 
     let server = start(kind, &options, &[]).await.unwrap();
     println!("{} in {:?}", server.reason, server.startup);
-    assert!(matches!(server.how, How::Local { .. }), "{:?}", server.how);
+    let local = matches!(server.how, How::Local { .. } | How::Fetched { .. });
+    assert!(local, "{:?}", server.how);
     assert!(
         server.version.chars().next().is_some_and(|c| c.is_ascii_digit()),
         "{:?}",
