@@ -8,7 +8,7 @@ use rstest::rstest;
 use services::{Error, How, Kind, Mode, Options, Search, start};
 
 mod support;
-use support::cache;
+use support::{cache, lend_redis};
 
 /// Nothing is installed, no package client, no daemon.
 fn bare() -> Search {
@@ -58,17 +58,18 @@ async fn a_port_that_is_taken_between_choosing_and_binding_is_no_matter() {
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let mark = root.path().join("lied");
+    let (redis, libraries) = lend_redis(root.path()).await;
+    let libraries = std::env::join_paths(libraries).unwrap();
     let script = format!(
         "#!/bin/sh\n[ \"$1\" = --version ] || [ -e {mark} ] || {{ : >{mark}; \
-         echo 'bind: Address already in use'; exit 1; }}\nexec redis-server \"$@\"\n",
-        mark = mark.display()
+         echo 'bind: Address already in use'; exit 1; }}\nLD_LIBRARY_PATH={libraries} exec {redis} \"$@\"\n",
+        mark = mark.display(),
+        libraries = libraries.display(),
+        redis = redis.display(),
     );
     // As root the server's user must be able to make the mark.
     std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    program(
-        &bin.join("redis-server"),
-        &script.replace("exec redis-server", "exec /usr/bin/redis-server"),
-    );
+    program(&bin.join("redis-server"), &script);
     let search = Search {
         path: Some(bin.clone().into_os_string()),
         usual_folders: false,

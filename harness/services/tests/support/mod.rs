@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use services::{Mode, Options, PostgresSeed};
+use services::{How, Kind, Mode, Options, PostgresSeed, start};
 use tempfile::TempDir;
 
 /// An empty cache. Open to all, since as root the servers run as somebody else.
@@ -23,6 +23,26 @@ pub fn options(mode: Mode) -> Options {
     };
     options.run_dir.as_mut_os_string().push(unique());
     options
+}
+
+/// Redis for `cache`, which may have nothing yet, without the time that fetching it takes: where this machine has none, it
+/// is fetched once for all tests. Its program, and the folders with libraries of its own.
+pub async fn lend_redis(cache: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let options = options(Mode::Local);
+    let server = start(Kind::Redis, &options, &[]).await.unwrap();
+    let path = match &server.how {
+        How::Local { path } => return (path.clone(), Vec::new()),
+        How::Fetched { path } => path.clone(),
+        How::Container { .. } => panic!("{:?}", server.how),
+    };
+    let shelf = options.cache_dir.join("fetched");
+    std::os::unix::fs::symlink(&shelf, cache.join("fetched")).unwrap();
+    let libraries = ["usr/lib", "lib"]
+        .iter()
+        .filter_map(|base| std::fs::read_dir(shelf.join("redis").join(base)).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .collect();
+    (path, libraries)
 }
 
 fn unique() -> String {
