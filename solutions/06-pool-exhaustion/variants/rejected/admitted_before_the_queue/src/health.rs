@@ -41,6 +41,11 @@ impl Health {
         })
     }
 
+    /// Whether [`Health::admit`] would refuse, so that nobody asks the carrier for nothing.
+    pub fn check(&self) -> Result<(), OrderError> {
+        self.open(&self.seen())
+    }
+
     pub fn admit(self: &Arc<Health>) -> Result<Pass, OrderError> {
         let mut seen = self.seen();
         self.open(&seen)?;
