@@ -190,7 +190,9 @@ pub async fn left_alone(cx: &Check) -> Outcome {
          up first.",
     )
     .await?;
-    gets.until_answered(trying + HERD, SOON, STILL_SENT).await?;
+    let noticed = down.stage.orders.stats().breaker_state != BreakerState::Closed;
+    gets.until_answered(trying + HERD, SOON, if noticed { STILL_SENT } else { TRIED })
+        .await?;
     let served = gets.right_or(
         unavailable,
         "with the database silent",
