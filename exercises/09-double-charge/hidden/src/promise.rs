@@ -22,8 +22,19 @@ pub async fn settles_with_one_charge(
     checkout: &Checkout,
     told: &[PayResp],
 ) -> Result<(), Failure> {
+    settles_after(1, provider, instances, checkout, told).await
+}
+
+/// The same, where so many attempts may have to fail first, each with a lease to be waited for.
+pub async fn settles_after(
+    attempts: u32,
+    provider: &Provider,
+    instances: &[&Payments],
+    checkout: &Checkout,
+    told: &[PayResp],
+) -> Result<(), Failure> {
     let answer = checkout
-        .insist(instances[0], AFTER_A_LEASE)
+        .insist(instances[0], AFTER_A_LEASE * attempts)
         .await
         .map_err(|failure| {
             failure.because(

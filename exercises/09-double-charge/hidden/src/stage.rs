@@ -63,6 +63,17 @@ impl Stage {
         promise::settles_with_one_charge(&self.provider, &instances, checkout, told).await
     }
 
+    /// See [`promise::settles_after`].
+    pub async fn settles_after(
+        &self,
+        attempts: u32,
+        checkout: &Checkout,
+        told: &[PayResp],
+    ) -> Result<(), Failure> {
+        let instances = [&self.b.payments, &self.a.payments];
+        promise::settles_after(attempts, &self.provider, &instances, checkout, told).await
+    }
+
     /// See [`promise::replays`].
     pub async fn replays(&self, checkout: &Checkout, first: &PayResp) -> Result<(), Failure> {
         promise::replays(&[&self.a.payments, &self.b.payments], checkout, first).await

@@ -124,7 +124,10 @@ async fn settles(stage: &Stage, case: &Case, acquirer: Acquirer) -> Outcome {
             )));
         }
     };
-    stage.settles_with_one_charge(&checkout, told.as_slice()).await
+    let attempts = case.effects.len() + case.lookups_fail.len();
+    stage
+        .settles_after(attempts as u32, &checkout, told.as_slice())
+        .await
 }
 
 fn explained(failure: Failure, case: &Case) -> Failure {
