@@ -8,7 +8,7 @@ use double_charge_hidden::stage::{SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::PayError;
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Turn};
-use harness::{Check, Failure, Outcome, within};
+use harness::{Check, Failure, OrObserved, Outcome, within};
 use hyper::StatusCode;
 use tokio::task::JoinSet;
 
@@ -100,8 +100,9 @@ async fn all(cx: &Check, cases: &'static [Case]) -> Outcome {
             });
         }
     }
-    for outcome in running.join_all().await {
-        outcome?;
+    // The first that fails is told: others may go on waiting for leases of theirs.
+    while let Some(outcome) = running.join_next().await {
+        outcome.or_observed("a case panicked")??;
     }
     Ok(())
 }
