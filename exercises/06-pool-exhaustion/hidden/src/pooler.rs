@@ -2,14 +2,15 @@
 //! the two, so that it sees what the pooler's connections carry.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use harness::postgres::{PgTap, Postgres};
 use harness::{Check, Failure};
-use pgwire::{Client, Config};
+use pgwire::{Client, Config, Row};
 
 use crate::deploy;
 use crate::outside::SetClock;
-use crate::stage::{database, patient};
+use crate::stage::{SOON, database, patient};
 use crate::subject::{DbConfig, Orders};
 
 pub struct Pooler {
@@ -79,10 +80,21 @@ impl Pooler {
             .map_err(|error| Failure::new(format!("another client of PgBouncer's is not let in: {error}")))
     }
 
-    /// Lets PgBouncer replace its connections to the server as they come free, as after a change of the address.
+    /// Lets PgBouncer replace its connections to the server as they come free, as after a change of the address. Not while
+    /// it logs in, if that ends soon: a login that is broken off counts with it as one that failed, and it turns clients
+    /// away for that.
     pub async fn reconnect(&self) -> Result<(), Failure> {
         let told = async {
             let mut console = Client::connect(&self.console).await?;
+            let begun = Instant::now();
+            while begun.elapsed() < SOON {
+                let pools = console.query("SHOW POOLS").await?;
+                let logging_in = |pool: &Row| pool.get("sv_login").is_some_and(|logins| logins != "0");
+                if !pools.iter().any(logging_in) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             console.execute("RECONNECT").await
         };
         told.await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::postgres::Kind;
+use harness::postgres::{Gate, Kind};
 use harness::{Check, Failure, Outcome, ensure, eventually, within};
 use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::outside::{NoCarrier, SlowCarrier};
@@ -246,7 +246,7 @@ pub async fn one_finds_out(cx: &Check) -> Outcome {
 
 impl Down {
     /// A hundred requests at once with the time over: one is held at the gate, the others have been refused.
-    async fn herd(&self) -> Result<(harness::postgres::Gate, Gets), Failure> {
+    async fn herd(&self) -> Result<(Gate, Gets), Failure> {
         self.stage.settle().await;
         let gate = self
             .stage
@@ -274,6 +274,21 @@ impl Down {
     }
 }
 
+impl Down {
+    /// A request that is held at the gate. As long as a service is busy with what the one before has left, it may refuse;
+    /// the next follows when another `open_for` is over.
+    async fn one_tries(&self, gate: &Gate) -> Gets {
+        let mut one = Gets::send(&self.stage.orders, 1);
+        while gate.until_waiting(1, Duration::from_millis(50)).await.is_err() {
+            if one.answered() > 0 {
+                self.wait_until_it_may_try();
+                one = Gets::send(&self.stage.orders, 1);
+            }
+        }
+        one
+    }
+}
+
 pub async fn abandoned(cx: &Check) -> Outcome {
     let down = Down::set(cx, |cfg| cfg.query_deadline = Duration::from_secs(3)).await?;
     down.fail(down.failures).await?;
@@ -285,10 +300,10 @@ pub async fn abandoned(cx: &Check) -> Outcome {
             .stage
             .tap
             .hold_requests(|request| !matches!(request.kind, Kind::Ping | Kind::Terminate));
-        let one = Gets::send(&down.stage.orders, 1);
-        gate.until_waiting(1, SOON)
+        let because = if round == "first" { NOBODY_TRIES } else { WEDGED };
+        let one = within(SOON, "a request that may try", down.one_tries(&gate))
             .await
-            .map_err(|failure| failure.because(if round == "first" { NOBODY_TRIES } else { WEDGED }))?;
+            .map_err(|failure| failure.because(because))?;
         one.abandon().await;
         drop(gate);
     }
