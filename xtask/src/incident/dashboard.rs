@@ -7,19 +7,20 @@ use serde_json::{Value, json};
 
 use crate::catalogue::Scenario;
 
-/// How high a row's title and a panel are, as Grafana counts.
+/// How high a row's title is, as Grafana counts.
 const ROW_H: u64 = 1;
-const PANEL_H: u64 = 8;
 
-/// Puts together what each scenario's program has left in `folder(scenario)/dashboard.json`.
+/// Puts together what each scenario's program has left in `folder(scenario)/dashboard.json`. One that did not get so far
+/// has no row.
 ///
 /// # Errors
-/// One of these files cannot be read, or `into` cannot be written.
+/// One of these files is none of ours, or `into` cannot be written.
 pub fn write(scenarios: &[Scenario], folder: impl Fn(&Scenario) -> PathBuf, into: &Path) -> io::Result<()> {
     let mut all = Vec::new();
     for scenario in scenarios {
-        let text = std::fs::read(folder(scenario).join("dashboard.json"))?;
-        all.push(serde_json::from_slice(&text)?);
+        if let Ok(text) = std::fs::read(folder(scenario).join("dashboard.json")) {
+            all.push(serde_json::from_slice(&text)?);
+        }
     }
     let text = serde_json::to_vec_pretty(&joined(all))?;
     std::fs::write(into, text)
@@ -39,11 +40,12 @@ fn joined(all: Vec<Value>) -> Value {
         }));
         y += ROW_H;
         let own = dashboard["panels"].as_array().cloned().unwrap_or_default();
-        let bottom = |panel: &Value| panel["gridPos"]["y"].as_u64().unwrap_or_default() + PANEL_H;
-        let height = own.iter().map(bottom).max().unwrap_or_default();
+        let place = |panel: &Value, name: &str| panel["gridPos"][name].as_u64().unwrap_or_default();
+        let bottoms = own.iter().map(|panel| place(panel, "y") + place(panel, "h"));
+        let height = bottoms.max().unwrap_or_default();
         for mut panel in own {
             panel["id"] = json!(panels.len() + 1);
-            panel["gridPos"]["y"] = json!(y + bottom(&panel) - PANEL_H);
+            panel["gridPos"]["y"] = json!(y + place(&panel, "y"));
             panels.push(panel);
         }
         y += height;

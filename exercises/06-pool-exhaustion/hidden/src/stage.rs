@@ -10,7 +10,7 @@ use pgwire::Client;
 use crate::calls::Gets;
 use crate::deploy;
 use crate::outside::SetClock;
-use crate::subject::{BreakerCfg, DbConfig, Orders};
+use crate::subject::{BreakerCfg, Carrier, DbConfig, Orders};
 use crate::traffic;
 
 const SCHEMA: &str = include_str!("../../migrations/0001_orders.sql");
@@ -111,6 +111,15 @@ impl Stage {
             orders,
             cfg,
         })
+    }
+
+    /// The same, with a replica that asks this carrier.
+    pub async fn asking(self, carrier: Arc<dyn Carrier>) -> Stage {
+        let orders = Orders::new(self.cfg.clone(), self.clock.clone()).await;
+        Stage {
+            orders: Arc::new(orders.with_carrier(carrier)),
+            ..self
+        }
     }
 
     /// The replica has done something before: as many requests at once as it has connections, if the machine allows it.

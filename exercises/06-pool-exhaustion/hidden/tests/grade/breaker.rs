@@ -50,13 +50,8 @@ impl Down {
             shorten(cfg);
         })
         .await?;
-        stage.warm().await?;
         // Nobody gets a quote as long as the database is what this is about.
-        let orders = Orders::new(stage.cfg.clone(), stage.clock.clone()).await;
-        let stage = Stage {
-            orders: Arc::new(orders.with_carrier(Arc::new(SlowCarrier::new(490)))),
-            ..stage
-        };
+        let stage = stage.asking(Arc::new(SlowCarrier::new(490))).await;
         stage.warm().await?;
         Ok(Down {
             stage,

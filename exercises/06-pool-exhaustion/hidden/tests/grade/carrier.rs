@@ -6,7 +6,6 @@ use harness::{Check, Failure, Outcome, ensure, within};
 use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::outside::SlowCarrier;
 use pool_exhaustion_hidden::stage::{SOON, Stage};
-use pool_exhaustion_hidden::subject::Orders;
 use pool_exhaustion_hidden::traffic::{fresh, placed};
 
 /// More than have a place in the queue and in the database together.
@@ -20,11 +19,7 @@ pub async fn slow(cx: &Check) -> Outcome {
     let queue = 6;
     let stage = Stage::set(cx, 2, queue, |_| ()).await?;
     let carrier = Arc::new(SlowCarrier::new(cents));
-    let orders = Orders::new(stage.cfg.clone(), stage.clock.clone()).await;
-    let stage = Stage {
-        orders: Arc::new(orders.with_carrier(carrier.clone())),
-        ..stage
-    };
+    let stage = stage.asking(carrier.clone()).await;
     cx.stage("orders wait for the carrier");
     let placing: Vec<_> = (0..PLACED)
         .map(|number| {
