@@ -221,7 +221,7 @@ async fn faults_reach_the_caller_and_nobody_tries_again_behind_its_back() {
     let lost = bed
         .db
         .tap()
-        .lose_answer(|request| request.touches("a") && request.writes());
+        .lose_reply(|request| request.touches("a") && request.writes());
     let told = bed.tapped.put("a", "1", "x").await;
     assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
     drop(lost);

@@ -13,8 +13,12 @@ use crate::env::{NEVER, Real};
 use crate::subject::{CacheCfg, PriceCache, Url};
 use crate::traffic::{Answer, Herd};
 
-/// How long Redis, or another instance, may have a caller wait, with as much again for a slow machine.
+/// Liveness.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long Redis, or another instance, may have a caller wait: five seconds, and two for everything else. What waits
+/// with it grants more to a starved machine.
+pub const HELD_UP_MAX: Duration = Duration::from_secs(7);
 
 pub struct Instance {
     pub tap: Arc<RedisTap>,
@@ -56,11 +60,11 @@ impl Instance {
         herd.await.or_observed("a caller panicked")
     }
 
-    /// One answer, with the patience that Redis is given.
+    /// One answer, which Redis may hold up.
     pub async fn ask(&self, k: &str) -> Result<Answer, Failure> {
         let (cache, key) = (self.cache.clone(), k.to_owned());
         let answer = self.machine.run(async move { cache.get(&key).await });
-        within(PATIENCE, &format!("an answer for {k}"), answer)
+        within(HELD_UP_MAX, &format!("an answer for {k}"), answer)
             .await?
             .or_observed("get panicked")
     }

@@ -1,12 +1,14 @@
-//! HTTP/1.1 as far as DynamoDB's clients and servers use it: a head, and a body of known length or in chunks.
+//! Whole messages, as far as DynamoDB's clients and servers send them: a head, and a body of known length or in chunks.
 
 use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Larger than what the API allows.
-const MESSAGE_LEN_MAX: usize = 64 * 1024 * 1024;
+use crate::tap::http::{Body, Head, field};
+
+/// How much is read at once.
+const CHUNK_LEN: usize = 16 * 1024;
 
 /// A request or an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,85 +79,29 @@ pub(super) async fn read(
     from: &mut (impl AsyncRead + Unpin),
     buf: &mut BytesMut,
 ) -> io::Result<Option<Message>> {
-    let head = loop {
-        if let Some(end) = buf.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = buf.split_to(end + 4);
-            break String::from_utf8_lossy(&head[..end]).into_owned();
+    loop {
+        if let Some(head) = Head::parse(buf)?
+            && let Some(len) = head.message_len(buf)?
+        {
+            let body = head.body_of(buf.split_to(len).freeze())?;
+            let chunked = head.body == Body::Chunked;
+            let message = Message {
+                head: head.text,
+                body,
+            };
+            return Ok(Some(match chunked {
+                true => message.with_body_of_its_own(),
+                false => message,
+            }));
         }
-        if more(from, buf).await? == 0 {
+        buf.reserve(CHUNK_LEN);
+        if from.read_buf(buf).await? == 0 {
             return match buf.is_empty() {
                 true => Ok(None),
                 false => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
-    };
-    let chunked = field(&head, "transfer-encoding").is_some_and(|coding| coding.contains("chunked"));
-    if chunked {
-        let body = chunks(from, buf).await?;
-        return Ok(Some(Message { head, body }.with_body_of_its_own()));
     }
-    let len = match field(&head, "content-length") {
-        Some(len) => len.trim().parse().map_err(|_| invalid("a length that is none"))?,
-        None => 0,
-    };
-    let body = take(from, buf, len).await?;
-    Ok(Some(Message { head, body }))
-}
-
-async fn chunks(from: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut) -> io::Result<Bytes> {
-    let mut body = BytesMut::new();
-    loop {
-        let line = loop {
-            if let Some(end) = buf.windows(2).position(|window| window == b"\r\n") {
-                break buf.split_to(end + 2);
-            }
-            if more(from, buf).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        let digits = String::from_utf8_lossy(&line);
-        let digits = digits.trim().split(';').next().unwrap_or_default().to_owned();
-        let len = usize::from_str_radix(&digits, 16).map_err(|_| invalid("a chunk without a length"))?;
-        let chunk = take(from, buf, len + 2).await?;
-        if len == 0 {
-            return Ok(body.freeze());
-        }
-        body.extend_from_slice(&chunk[..len]);
-        if body.len() > MESSAGE_LEN_MAX {
-            return Err(invalid("a message without end"));
-        }
-    }
-}
-
-async fn take(from: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut, len: usize) -> io::Result<Bytes> {
-    if len > MESSAGE_LEN_MAX {
-        return Err(invalid("a message without end"));
-    }
-    while buf.len() < len {
-        if more(from, buf).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(buf.split_to(len).freeze())
-}
-
-async fn more(from: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut) -> io::Result<usize> {
-    if buf.len() > MESSAGE_LEN_MAX {
-        return Err(invalid("a message without end"));
-    }
-    buf.reserve(16 * 1024);
-    from.read_buf(buf).await
-}
-
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).find_map(|line| {
-        let (known, value) = line.split_once(':')?;
-        known.trim().eq_ignore_ascii_case(name).then_some(value.trim())
-    })
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::http::{self, Message};
 use super::operation::{self, Request};
 use super::refusal::Refusal;
 use super::tap::Shared;
-use crate::tap::{Decision, Fate, Pass};
+use crate::tap::{Decision, Fate, Pass, audible};
 
 /// What the field `X-Amz-Target` starts with.
 const API: &str = "DynamoDB_20120810.";
@@ -23,6 +23,15 @@ const API: &str = "DynamoDB_20120810.";
 /// Serves a client that has just connected, until it or the server has closed.
 pub(super) async fn serve(shared: Arc<Shared>, client: TcpStream, server: (String, u16)) {
     let mut cuts = shared.cuts.subscribe();
+    let mut link = shared.link.subscribe();
+    if link.borrow().refused > 0 {
+        return;
+    }
+    // While the link is silent nothing reaches the server, the opening of a connection neither.
+    tokio::select! {
+        () = audible(&mut link) => {}
+        _ = cuts.changed() => return,
+    }
     let number = shared.note(|books| {
         books.counts.connections_total += 1;
         books.counts.connections_open += 1;
@@ -109,8 +118,8 @@ async fn turn(
     let body: Value = serde_json::from_slice(&message.body).unwrap_or_default();
     let request = Request {
         connection,
-        number: shared.numbers.fetch_add(1, Ordering::Relaxed) + 1,
-        accesses: operation::accesses(&operation, &body, &shared.hash_key),
+        number: shared.setting.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+        accesses: operation::accesses(&operation, &body, &shared.setting.hash_key),
         operation,
     };
     let items = !request.accesses.is_empty();
@@ -130,10 +139,10 @@ async fn turn(
     if shared.decided(&request, Side::Request).await == Passage::Broken {
         return Ok(None);
     }
-    if let Some(refusal) = shared.refusals.of(&request) {
+    if let Some(refusal) = shared.setting.refusals.of(&request) {
         return Ok(Some(refused(shared, &refusal)));
     }
-    let (message, left) = match capacity::admit(&shared.partitions, &request, &body) {
+    let (message, left) = match capacity::admit(&shared.setting.partitions, &request, &body) {
         Admission::All => (message, None),
         Admission::Part { body, left } => {
             shared.note(|books| books.counts.throttled += 1);
@@ -144,11 +153,17 @@ async fn turn(
             return Ok(Some(refused(shared, &refusal)));
         }
     };
+    audible(&mut shared.link.subscribe()).await;
     let mut answer = server.answer(&message).await?;
     // What the answer says is only worth parsing where it is of use.
     if answer.status() == 200 && (request.reads() || left.is_some()) {
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        capacity::settle(&shared.partitions, &request, &said, &shared.hash_key);
+        capacity::settle(
+            &shared.setting.partitions,
+            &request,
+            &said,
+            &shared.setting.hash_key,
+        );
         if let Some(left) = left {
             let whole = capacity::with_the_rest(&request.operation, said, left);
             answer = answer.with_body(bytes_of(&whole));
@@ -159,6 +174,7 @@ async fn turn(
     if shared.decided(&request, Side::Answer).await == Passage::Broken {
         return Ok(None);
     }
+    audible(&mut shared.link.subscribe()).await;
     // Whoever has the answer must find it counted.
     drop(in_flight);
     Ok(Some(answer))

@@ -1,8 +1,8 @@
 //! A check's own node: its taps, and the grader's way past them.
 
-use super::http::Head;
 use super::tap::EtcdTap;
 use crate::Failure;
+use crate::tap::http::Head;
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::io;

@@ -5,7 +5,6 @@
 //! - [`Rule`], [`Verdict`]: faults, and [`Gate`], which holds requests or their answers until they are let go.
 
 mod fixture;
-mod http;
 mod rule;
 mod tap;
 mod wire;

@@ -1,6 +1,9 @@
 //! Requests of the gateway as rules see them.
 
-use crate::tap::{self, Protocol, Verdict};
+use super::tap::Counts;
+use crate::tap::{self, Protocol};
+
+const SIGN_OF_LIFE: &str = "/v3/lease/keepalive";
 
 /// A client's request, as a rule sees it.
 #[derive(Debug, Clone, Copy)]
@@ -25,19 +28,23 @@ pub enum Rest {}
 impl Protocol for Rest {
     type Request<'a> = Request<'a>;
     type Reply<'a> = Reply<'a>;
+    type Counts = Counts;
+    type Books = Counts;
+    type Setting = ();
+
+    fn asked<'a: 'r, 'r>(reply: &'r Reply<'a>) -> &'r Request<'a> {
+        &reply.request
+    }
+
+    /// The signs of life of a lease come when their time is, and not where the operation is.
+    fn step(request: &Request<'_>) -> Option<String> {
+        (request.path != SIGN_OF_LIFE).then(|| request.path.to_owned())
+    }
+
+    fn counts(books: &Counts) -> &Counts {
+        books
+    }
 }
 
 /// Decides about requests. Called on the tap's thread: it must not block, nor call the tap.
 pub type Rule = tap::Rule<Rest>;
-
-impl Rule {
-    /// A rule that is asked about each request when it has arrived.
-    pub fn on_request(decide: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_requests(Box::new(decide))
-    }
-
-    /// A rule that is asked about each answer when it has arrived; about one that never ends, when it has begun.
-    pub fn on_reply(decide: impl Fn(&Reply<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_replies(Box::new(decide))
-    }
-}

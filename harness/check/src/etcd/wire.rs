@@ -1,8 +1,8 @@
 //! One connection through a tap: a request, then its answer, then the next request.
 
-use super::http::{Body, Head};
 use super::rule::{Reply, Request};
 use super::tap::Shared;
+use crate::tap::http::{Body, Head};
 use crate::tap::{Decision, Fate, Pass, audible};
 use bytes::{Bytes, BytesMut};
 use std::io;

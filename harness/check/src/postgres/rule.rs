@@ -1,6 +1,9 @@
 //! PostgreSQL's messages as rules see them.
 
-use crate::tap::{self, Protocol, Verdict};
+use super::counts::Counts;
+use super::shared::Books;
+use crate::tap::{self, Protocol};
+use pgwire::Config;
 
 /// What kind of message a client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,22 +60,41 @@ pub enum Pg {}
 impl Protocol for Pg {
     type Request<'a> = Request<'a>;
     type Reply<'a> = Reply<'a>;
+    type Counts = Counts;
+    type Books = Books;
+    /// What the subject is given.
+    type Setting = Config;
+
+    fn asked<'a: 'r, 'r>(reply: &'r Reply<'a>) -> &'r Request<'a> {
+        &reply.request
+    }
+
+    /// Startup packets, passwords, pings and goodbyes are none: a pool sends them when it likes.
+    fn step(request: &Request<'_>) -> Option<String> {
+        let aside = matches!(
+            request.kind,
+            Kind::Startup | Kind::Password | Kind::Ping | Kind::Terminate
+        );
+        (!aside).then(|| request.told())
+    }
+
+    /// Each round trip's answer is one.
+    fn step_back(Reply { request, begins_trip }: &Reply<'_>) -> Option<String> {
+        let aside = !begins_trip || matches!(request.kind, Kind::Startup | Kind::Ping);
+        (!aside).then(|| request.told())
+    }
+
+    fn counts(books: &Books) -> &Counts {
+        &books.counts
+    }
+
+    fn catch_up(books: &mut Books) {
+        books.see_hang_ups();
+    }
 }
 
 /// Decides about messages. Called on the tap's thread: it must not block, nor call the tap.
 pub type Rule = tap::Rule<Pg>;
-
-impl Rule {
-    /// A rule that is asked about each message of a client when it has arrived.
-    pub fn on_request(decide: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_requests(Box::new(decide))
-    }
-
-    /// A rule that is asked about each answer when the first of it has arrived.
-    pub fn on_reply(decide: impl Fn(&Reply<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_replies(Box::new(decide))
-    }
-}
 
 impl Request<'_> {
     /// Whether this message runs SQL (an Execute or a simple query) that contains `needle`, in any case.
@@ -94,6 +116,21 @@ impl Request<'_> {
                     .windows(needle.len())
                     .any(|part| part.eq_ignore_ascii_case(needle.as_bytes()))
         })
+    }
+
+    /// This message in a few words.
+    fn told(&self) -> String {
+        const SQL_CHARS_MAX: usize = 60;
+        let Some(sql) = self.sql else {
+            return format!("{:?}", self.kind);
+        };
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        let line = words.join(" ");
+        let mut shown: String = line.chars().take(SQL_CHARS_MAX).collect();
+        if shown.len() < line.len() {
+            shown.push('…');
+        }
+        format!("{:?} `{shown}`", self.kind)
     }
 }
 
@@ -135,7 +172,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tap::{Decision, Hold, Pass, Rules};
+    use crate::tap::{Decision, Hold, Pass, Rules, Verdict};
     use std::sync::Arc;
     use std::time::Duration;
 

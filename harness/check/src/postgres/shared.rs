@@ -3,26 +3,16 @@
 use super::counts::{Counts, Statement};
 use super::rule::Pg;
 use super::session::Session;
-use crate::tap::{Link, LinkState, Rules};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, watch};
+use std::sync::{Arc, Mutex};
 
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub rules: Arc<Rules<Pg>>,
-    books: Mutex<Books>,
-    pub changed: Notify,
-    pub link: LinkState,
-    /// Counts the calls to cut everything that is connected.
-    pub cuts: watch::Sender<u64>,
-}
+pub(super) type Shared = crate::tap::Shared<Pg>;
 
 /// Everything that is counted, under one lock.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub struct Books {
     pub counts: Counts,
     pub log: Vec<Statement>,
     /// The server processes of this tap's sessions, ended ones included.
@@ -38,30 +28,7 @@ pub(super) struct Books {
     /// Duplicates of the sockets of those whose client has not closed yet, by connection.
     clients: HashMap<u64, OwnedFd>,
     /// The connections that are being served.
-    pub sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
-}
-
-impl Shared {
-    pub fn new() -> Shared {
-        Shared {
-            rules: Arc::default(),
-            books: Mutex::default(),
-            changed: Notify::new(),
-            link: Arc::new(watch::Sender::new(Link::default())),
-            cuts: watch::Sender::new(0),
-        }
-    }
-
-    pub fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the books and tells those who wait for them.
-    pub fn note<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
-        let result = change(&mut self.books());
-        self.changed.notify_waiters();
-        result
-    }
+    pub(super) sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
 }
 
 impl Books {

@@ -1,6 +1,8 @@
 //! Redis' commands as rules see them.
 
-use crate::tap::{self, Protocol, Verdict};
+use super::counts::Counts;
+use super::shared::Books;
+use crate::tap::{self, Protocol};
 use bytes::Bytes;
 
 /// A client's command, as a rule sees it.
@@ -47,19 +49,22 @@ pub enum Resp {}
 impl Protocol for Resp {
     type Request<'a> = Request<'a>;
     type Reply<'a> = Reply<'a>;
+    type Counts = Counts;
+    type Books = Books;
+    type Setting = ();
+
+    fn asked<'a: 'r, 'r>(reply: &'r Reply<'a>) -> &'r Request<'a> {
+        &reply.request
+    }
+
+    fn step(request: &Request<'_>) -> Option<String> {
+        request.data.then(|| request.name.to_owned())
+    }
+
+    fn counts(books: &Books) -> &Counts {
+        &books.counts
+    }
 }
 
 /// Decides about commands. Called on the tap's thread: it must not block, nor call the tap.
 pub type Rule = tap::Rule<Resp>;
-
-impl Rule {
-    /// A rule that is asked about each command when it has arrived.
-    pub fn on_request(decide: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_requests(Box::new(decide))
-    }
-
-    /// A rule that is asked about each reply when it has arrived.
-    pub fn on_reply(decide: impl Fn(&Reply<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_replies(Box::new(decide))
-    }
-}

@@ -15,9 +15,10 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Serves each client in a task of its own, on `runtime`.
-    pub fn open<F>(runtime: &Handle, serve: impl Fn(TcpStream) -> F + Send + 'static) -> io::Result<Front>
+    /// Serves each client in a task of its own, on `runtime`. `serve` is told the port, and says how.
+    pub fn open<S, F>(runtime: &Handle, serve: impl FnOnce(u16) -> S) -> io::Result<Front>
     where
+        S: Fn(TcpStream) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         // A socket's readiness is reported on the runtime that it was made on.
@@ -25,7 +26,7 @@ impl Front {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
-        let accepting = runtime.spawn(accept(TcpListener::from_std(listener)?, serve));
+        let accepting = runtime.spawn(accept(TcpListener::from_std(listener)?, serve(port)));
         Ok(Front { port, accepting })
     }
 

@@ -2,15 +2,20 @@
 
 mod front;
 mod gate;
+pub(crate) mod http;
 mod link;
+mod proxy;
 mod rule;
+mod shared;
 
-pub(crate) use front::{Front, reached};
+pub(crate) use front::Front;
 pub(crate) use gate::Fate;
 pub use link::LinkGuard;
 pub(crate) use link::{Link, LinkState, audible};
+pub use proxy::Tap;
 pub(crate) use rule::{Decision, Hold, Pass, Rules};
 pub use rule::{Gate, Protocol, Rule, RuleGuard, Verdict, When};
+pub use shared::Shared;
 
 /// Entries that are kept of a log where nobody judges by it: what is watched on call may go on for hours.
 #[cfg(feature = "oncall")]

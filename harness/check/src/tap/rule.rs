@@ -13,12 +13,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-/// What a tap's messages look like to its rules.
-pub trait Protocol: fmt::Debug + 'static {
-    /// A client's message.
+/// What a tap's messages look like to its rules, and what it keeps of them.
+pub trait Protocol: fmt::Debug + Sized + 'static {
+    /// A client's message, as a rule sees it when all of it has arrived.
     type Request<'a>;
-    /// The answer to one.
+    /// The answer to one, as a rule sees it when it has arrived; when it has begun, where it may never end.
     type Reply<'a>;
+    /// What passed through a tap since it was started.
+    type Counts: Clone + fmt::Debug;
+    /// Everything that is counted, under one lock.
+    type Books: Default + fmt::Debug + Send + 'static;
+    /// What a tap is told when it starts.
+    type Setting: fmt::Debug + Send + Sync + 'static;
+
+    /// What an answer answers.
+    fn asked<'a: 'r, 'r>(reply: &'r Self::Reply<'a>) -> &'r Self::Request<'a>;
+
+    /// A request in a few words, where a sweep may disturb the run at it: where it belongs to the operation, and does not
+    /// come when its time is.
+    fn step(request: &Self::Request<'_>) -> Option<String>;
+
+    /// The same for an answer.
+    fn step_back(reply: &Self::Reply<'_>) -> Option<String> {
+        Self::step(Self::asked(reply))
+    }
+
+    fn counts(books: &Self::Books) -> &Self::Counts;
+
+    /// Counts what has happened and was not read yet, before somebody looks.
+    fn catch_up(_books: &mut Self::Books) {}
 }
 
 /// What is to become of a message.
@@ -59,12 +82,16 @@ enum Ask<P: Protocol> {
 }
 
 impl<P: Protocol> Rule<P> {
-    pub(crate) fn asked_about_requests(decide: Box<OnRequest<P>>) -> Rule<P> {
-        Rule(Ask::Request(decide))
+    /// A rule that is asked about each request when it has arrived.
+    pub fn on_request(
+        decide: impl for<'a> Fn(&P::Request<'a>) -> Verdict + Send + Sync + 'static,
+    ) -> Rule<P> {
+        Rule(Ask::Request(Box::new(decide)))
     }
 
-    pub(crate) fn asked_about_replies(decide: Box<OnReply<P>>) -> Rule<P> {
-        Rule(Ask::Reply(decide))
+    /// A rule that is asked about each answer when it has arrived; about one that never ends, when it has begun.
+    pub fn on_reply(decide: impl for<'a> Fn(&P::Reply<'a>) -> Verdict + Send + Sync + 'static) -> Rule<P> {
+        Rule(Ask::Reply(Box::new(decide)))
     }
 }
 

@@ -108,12 +108,14 @@ impl Doorbell {
     pub fn hang(runtime: &Handle) -> Result<Doorbell, Failure> {
         let rung = Arc::new(watch::Sender::new(false));
         let ringing = rung.clone();
-        let front = Front::open(runtime, move |visitor| {
-            ringing.send_replace(true);
-            async move {
-                // Whoever has rung waits until there is no bell any more.
-                let _visitor = visitor;
-                std::future::pending().await
+        let front = Front::open(runtime, |_| {
+            move |visitor| {
+                ringing.send_replace(true);
+                async move {
+                    // Whoever has rung waits until there is no bell any more.
+                    let _visitor = visitor;
+                    std::future::pending().await
+                }
             }
         });
         let front = front.map_err(|error| Failure::environment(format!("failed to open a port: {error}")))?;

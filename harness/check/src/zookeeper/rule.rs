@@ -1,8 +1,9 @@
 //! ZooKeeper's requests as rules see them.
 
-use crate::tap::{self, Protocol, Verdict};
+use super::tap::{Books, Counts};
+use crate::tap::{self, Protocol};
 
-/// A client's request, as a rule sees it.
+/// A client's request, as a rule sees it; not what opens a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The connection's number, from 1 in order of arrival at the tap.
@@ -15,7 +16,7 @@ pub struct Request<'a> {
     pub question: bool,
 }
 
-/// The answer to a client's request, as a rule sees it.
+/// The answer to a client's request, as a rule sees it; not what a server says unasked.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
     pub request: Request<'a>,
@@ -28,19 +29,22 @@ pub enum Zab {}
 impl Protocol for Zab {
     type Request<'a> = Request<'a>;
     type Reply<'a> = Reply<'a>;
+    type Counts = Counts;
+    type Books = Books;
+    type Setting = ();
+
+    fn asked<'a: 'r, 'r>(reply: &'r Reply<'a>) -> &'r Request<'a> {
+        &reply.request
+    }
+
+    fn step(request: &Request<'_>) -> Option<String> {
+        request.question.then(|| request.op.to_owned())
+    }
+
+    fn counts(books: &Books) -> &Counts {
+        &books.counts
+    }
 }
 
 /// Decides about requests. Called on the tap's thread: it must not block, nor call the tap.
 pub type Rule = tap::Rule<Zab>;
-
-impl Rule {
-    /// A rule that is asked about each request when it has arrived; not about the one that opens a connection.
-    pub fn on_request(decide: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_requests(Box::new(decide))
-    }
-
-    /// A rule that is asked about each answer when it has arrived; not about what a server says unasked.
-    pub fn on_reply(decide: impl Fn(&Reply<'_>) -> Verdict + Send + Sync + 'static) -> Rule {
-        Rule::asked_about_replies(Box::new(decide))
-    }
-}

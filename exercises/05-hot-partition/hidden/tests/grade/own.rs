@@ -120,7 +120,7 @@ async fn while_a_page_is_read(
     let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
     let holding = Arc::new(AtomicBool::new(true));
     let held = holding.clone();
-    let gate = tap.hold_answers(move |request| request.reads() && held.load(Ordering::SeqCst));
+    let gate = tap.hold_replies(move |request| request.reads() && held.load(Ordering::SeqCst));
     let early = page(&log, customer);
     gate.until_waiting(1, SOON).await?;
     // As many of them as are asked at once.

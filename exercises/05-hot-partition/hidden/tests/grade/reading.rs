@@ -95,7 +95,7 @@ pub async fn busy(cx: &Check) -> Outcome {
 
     cx.stage("reading a page by many at once");
     let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
-    let gate = tap.hold_answers(|request| request.reads());
+    let gate = tap.hold_replies(|request| request.reads());
     let asked = Arc::new(AtomicUsize::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
@@ -188,7 +188,7 @@ pub async fn bounded(cx: &Check) -> Outcome {
     // The grader answers itself: what matters here is what the instance does with it.
     let answer = json!({ "Items": rows, "Count": PAGE, "ScannedCount": PAGE });
     let nothing = json!({ "Items": [], "Count": 0, "ScannedCount": 0 });
-    let _answers = stage.db.tap().refuse(move |request| {
+    let _answers = stage.db.tap().answer_instead(move |request| {
         let key = &request.accesses.first()?.partition_key;
         let (_, of) = key
             .split_once("reader-")

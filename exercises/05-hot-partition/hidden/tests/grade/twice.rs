@@ -48,7 +48,7 @@ pub async fn counted_once(cx: &Check) -> Outcome {
             "sending events of {customer} again whose answer was lost"
         ));
         for event in &events[8..] {
-            let lost = tap.lose_answer(|request| request.writes());
+            let lost = tap.lose_reply(|request| request.writes());
             // It may have been told, or tried again by the service itself.
             let first = within(SOON, "an append whose answer was lost", {
                 let (b, event) = (b.clone(), event.clone());

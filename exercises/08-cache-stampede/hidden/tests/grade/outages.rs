@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_stampede_hidden::desk::{Desk, SOON};
-use cache_stampede_hidden::instance::{Instance, PATIENCE};
+use cache_stampede_hidden::instance::{HELD_UP_MAX, Instance, PATIENCE};
 use cache_stampede_hidden::traffic::Herd;
 use harness::redis::{Client, Redis, Value};
 use harness::{Check, Failure, Outcome, ensure};
@@ -50,7 +50,7 @@ pub async fn crash(cx: &Check) -> Outcome {
         waiting.push((crash.k, herd));
     }
     for (k, herd) in waiting {
-        let answers = herd.answers(PATIENCE).await.map_err(|failure| {
+        let answers = herd.answers(HELD_UP_MAX).await.map_err(|failure| {
             failure
                 .because("The instance that crashed still holds the others up: what it had taken in Redis does not end with it.")
                 .evidence(format!("it crashed {k}"))
@@ -221,7 +221,7 @@ async fn silent(redis: &Redis, desk: &Desk) -> Outcome {
         desk,
         &instance,
         "while Redis is silent",
-        "Redis has a caller wait for ever: every word with it needs a time limit.",
+        "Redis has a caller wait: every word with it needs a time limit, and so have all words of one call together.",
     )
     .await?;
     drop(fault);
@@ -239,7 +239,7 @@ async fn cut(redis: &Redis, desk: &Desk) -> Outcome {
         .await?;
     instance.tap.cut_all();
     desk.release(k);
-    for answer in waiting.answers(PATIENCE).await? {
+    for answer in waiting.answers(HELD_UP_MAX).await? {
         ensure!(
             answer.as_ref() == Ok(&desk.price(k)),
             NO_REASON,
@@ -254,8 +254,7 @@ async fn mute(redis: &Redis, desk: &Desk) -> Outcome {
     let instance = Instance::start(redis, desk).await?;
     instance.price("before it was mute").await?;
     let fault = instance.tap.hold_replies(|request| request.data);
-    let because =
-        "A reply that does not come leaves open what Redis has done: the load must not depend on it.";
+    let because = "A reply that does not come leaves open what Redis has done: the load must not depend on it, nor wait for one after the other.";
     answers(desk, &instance, "while no reply of Redis comes", because).await?;
     drop(fault);
     used_again(redis, desk, &instance, "its replies did not come").await

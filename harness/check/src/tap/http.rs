@@ -1,15 +1,18 @@
 //! As much of HTTP/1.1 as it takes to know where a message ends.
 
+use bytes::{Bytes, BytesMut};
 use std::io;
 
 /// The longest head that is read, in bytes.
 const HEAD_LEN_MAX: usize = 64 * 1024;
+/// The longest message, in bytes: larger than what the servers here allow.
+const MESSAGE_LEN_MAX: usize = 64 * 1024 * 1024;
 
 /// The first lines of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    /// `POST /v3/kv/txn HTTP/1.1`, or `HTTP/1.1 200 OK`.
-    pub first: String,
+pub(crate) struct Head {
+    /// The first line, as in `POST /v3/kv/txn HTTP/1.1` or `HTTP/1.1 200 OK`, and the fields, without the empty line.
+    pub text: String,
     /// Bytes up to the body.
     pub len: usize,
     pub body: Body,
@@ -17,7 +20,7 @@ pub(super) struct Head {
 
 /// How the end of a body is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Sized(usize),
     Chunked,
     UntilClosed,
@@ -28,36 +31,28 @@ impl Head {
     pub fn parse(buf: &[u8]) -> io::Result<Option<Head>> {
         let Some(end) = find(buf, b"\r\n\r\n") else {
             return match buf.len() > HEAD_LEN_MAX {
-                true => Err(io::Error::other("no end of an HTTP head")),
+                true => Err(invalid("no end of an HTTP head")),
                 false => Ok(None),
             };
         };
         let text = String::from_utf8_lossy(&buf[..end]).into_owned();
-        let mut lines = text.split("\r\n");
-        let first = lines.next().unwrap_or_default().to_owned();
+        let first = text.lines().next().unwrap_or_default();
         let answer = first.starts_with("HTTP/1.");
         if !answer && !first.contains(" HTTP/1.") {
-            return Err(io::Error::other("no HTTP/1.1"));
+            return Err(invalid("no HTTP/1.1"));
         }
-        let mut body = match answer {
-            true if [" 204", " 304", " 1"].iter().any(|code| first.contains(code)) => Body::Sized(0),
-            true => Body::UntilClosed,
-            false => Body::Sized(0),
+        let empty = [" 204", " 304", " 1"].iter().any(|code| first.contains(code));
+        let body = if field(&text, "transfer-encoding").is_some() {
+            Body::Chunked
+        } else if let Some(len) = field(&text, "content-length") {
+            Body::Sized(len.parse().map_err(|_| invalid("a length that is none"))?)
+        } else if answer && !empty {
+            Body::UntilClosed
+        } else {
+            Body::Sized(0)
         };
-        for line in lines {
-            let Some((name, value)) = line.split_once(':') else {
-                continue;
-            };
-            if name.eq_ignore_ascii_case("content-length") {
-                let len = value.trim().parse().map_err(io::Error::other)?;
-                body = Body::Sized(len);
-            } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                body = Body::Chunked;
-                break;
-            }
-        }
         Ok(Some(Head {
-            first,
+            text,
             len: end + 4,
             body,
         }))
@@ -65,39 +60,71 @@ impl Head {
 
     /// The path of a request, without its query.
     pub fn path(&self) -> &str {
-        let target = self.first.split(' ').nth(1).unwrap_or_default();
+        let target = self.text.split(' ').nth(1).unwrap_or_default();
         target.split('?').next().unwrap_or_default()
     }
 
     /// The length of the whole message at the beginning of `buf`; `None` while it is not whole.
     pub fn message_len(&self, buf: &[u8]) -> io::Result<Option<usize>> {
-        match self.body {
-            Body::Sized(len) => Ok((buf.len() >= self.len + len).then_some(self.len + len)),
-            Body::Chunked => chunked_len(&buf[self.len..]).map(|len| len.map(|len| self.len + len)),
-            Body::UntilClosed => Ok(None),
+        let len = match self.body {
+            Body::Sized(len) => Some(len).filter(|len| buf.len() - self.len >= *len),
+            Body::Chunked => chunked(&buf[self.len..], |_| {})?,
+            Body::UntilClosed => None,
+        };
+        if len.is_none() && buf.len() > MESSAGE_LEN_MAX {
+            return Err(invalid("a message without end"));
         }
+        Ok(len.map(|len| self.len + len))
+    }
+
+    /// The body of this head's whole message, in one piece.
+    pub fn body_of(&self, message: Bytes) -> io::Result<Bytes> {
+        let body = message.slice(self.len..);
+        if self.body != Body::Chunked {
+            return Ok(body);
+        }
+        let mut whole = BytesMut::with_capacity(body.len());
+        chunked(&body, |chunk| whole.extend_from_slice(chunk))?;
+        Ok(whole.freeze())
     }
 }
 
-/// The length of a chunked body; `None` while it is not whole.
-fn chunked_len(buf: &[u8]) -> io::Result<Option<usize>> {
+/// The length of a chunked body, each of whose chunks is told to `hear`; `None` while it is not whole.
+fn chunked(buf: &[u8], mut hear: impl FnMut(&[u8])) -> io::Result<Option<usize>> {
     let mut at = 0;
     loop {
         let Some(line_len) = find(&buf[at..], b"\r\n") else {
             return Ok(None);
         };
-        let digits = String::from_utf8_lossy(&buf[at..at + line_len]).into_owned();
-        let digits = digits.split(';').next().unwrap_or_default().trim();
-        let len = usize::from_str_radix(digits, 16).map_err(io::Error::other)?;
-        // The last chunk is empty; a line ends the trailers, of which the gateway sends none.
-        at += line_len + 2 + len + 2;
+        let line = String::from_utf8_lossy(&buf[at..at + line_len]);
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let len = usize::from_str_radix(digits, 16).map_err(|_| invalid("a chunk without a length"))?;
+        if len > MESSAGE_LEN_MAX {
+            return Err(invalid("a message without end"));
+        }
+        // The last chunk is empty; a line ends the trailers, of which these servers send none.
+        let chunk = at + line_len + 2;
+        at = chunk + len + 2;
         if buf.len() < at {
             return Ok(None);
         }
+        hear(&buf[chunk..chunk + len]);
         if len == 0 {
             return Ok(Some(at));
         }
     }
+}
+
+/// A field's value; names know no case.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().skip(1).find_map(|line| {
+        let (known, value) = line.split_once(':')?;
+        known.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn find(buf: &[u8], needle: &[u8]) -> Option<usize> {
