@@ -231,3 +231,21 @@ async fn faults_reach_the_caller_and_nobody_tries_again_behind_its_back() {
         "it was done"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_or_is_silent_is_told_apart_and_comes_back() {
+    let bed = bed().await;
+    let tap = bed.db.tap();
+    assert_eq!(bed.tapped.get("a", "1").await, Ok(None));
+    let silent = tap.black_hole();
+    let asked = tokio::time::timeout(Duration::from_millis(300), bed.tapped.get("a", "1"));
+    assert!(asked.await.is_err(), "a silent server says nothing");
+    drop(silent);
+    assert_eq!(bed.tapped.get("a", "1").await, Ok(None));
+    let refusing = tap.refuse();
+    tap.cut_all();
+    let told = bed.tapped.get("a", "1").await;
+    assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    drop(refusing);
+    assert_eq!(bed.tapped.get("a", "1").await, Ok(None));
+}
