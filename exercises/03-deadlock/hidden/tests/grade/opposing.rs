@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use deadlock_hidden::books::Books;
 use deadlock_hidden::branch::{Branch, ROOMY, deposit, returned};
-use deadlock_hidden::quiet::until_quiet;
+use deadlock_hidden::quiet::{until_quiet, until_waiting};
 use deadlock_hidden::subject::BankError;
 use deadlock_hidden::traffic::{Customer, succeeded};
 use harness::postgres::Gate as TapGate;
@@ -51,6 +51,15 @@ pub async fn all_succeed(cx: &Check) -> Outcome {
         "Two accounts may share a lock: who takes it twice waits for itself.",
     );
     told += any_two(cx, &branch).await?;
+
+    cx.stage("transfers of which each shares a lock with the next, where numbers are spread over few");
+    branch.if_stuck(
+        cx,
+        "transfers",
+        "Accounts share locks, and two transfers take two of those in different orders: what has to be in order is the locks, \
+         not the accounts.",
+    );
+    told += crossing(cx, &branch).await?;
 
     cx.stage("customers move small sums between eight accounts, in all directions");
     branch.if_stuck(cx, "transfers", CYCLE);
@@ -149,6 +158,49 @@ async fn any_two(cx: &Check, branch: &Branch) -> Result<usize, Failure> {
         }
     }
     Ok(pairs.len())
+}
+
+/// Over how many places the numbers of accounts may be spread.
+const PLACES: [u32; 10] = [10, 16, 32, 64, 100, 128, 256, 512, 1000, 1024];
+
+/// Three transfers between six accounts, which have three places if those go by the number: one transfer holds the second;
+/// one has to wait for it before it can take the first, the other for the second when it has the first.
+async fn crossing(cx: &Check, branch: &Branch) -> Result<usize, Failure> {
+    let crossings = PLACES.map(|places| [(2 + 2 * places, 7), (2, 1 + places), (1, 2 + places)]);
+    let mut ids: Vec<u32> = crossings
+        .iter()
+        .flatten()
+        .flat_map(|pair| [pair.0, pair.1])
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.retain(|id| *id > ACCOUNTS + 2);
+    deposit(&branch.pg, &ids, 1_000).await?;
+    let fresh = Branch::at(cx, branch.pg.clone(), ROOMY).await?;
+    for crossing in crossings {
+        let gate = fresh.tap.hold_replies(|request| request.runs_data());
+        let mut set = JoinSet::new();
+        let mut begun = Vec::new();
+        for (from, to) in crossing {
+            let (calls, bank, pulse) = (branch.calls.clone(), fresh.bank.clone(), fresh.pulse.clone());
+            calls.note_made();
+            begun.push(set.spawn(async move {
+                let answer = bank.transfer(from, to, 1).await;
+                calls.note_returned();
+                pulse.beat();
+                answer
+            }));
+            // Whoever waits for a lock does so where nobody sees it, and has a moment to get there.
+            let all = begun.len();
+            until_waiting(&branch.pulse, || gate.waiting(), all).await;
+        }
+        gate.open();
+        drop(gate);
+        while let Some(answer) = set.join_next().await {
+            succeeded(returned(answer)?)?;
+        }
+    }
+    Ok(3 * PLACES.len())
 }
 
 /// A transfer between two accounts of its own whose COMMIT the database answers late.

@@ -1,11 +1,14 @@
 //! A crowd on a small pool.
 
+use std::time::{Duration, Instant};
+
 use deadlock_hidden::books::Books;
 use deadlock_hidden::branch::{Branch, returned};
 use deadlock_hidden::quiet::until_quiet;
-use deadlock_hidden::subject::BankConfig;
+use deadlock_hidden::subject::{Bank, BankConfig};
 use deadlock_hidden::traffic::succeeded;
-use harness::{Check, Outcome, ensure};
+use harness::postgres::Kind;
+use harness::{Check, Failure, Outcome, ensure};
 use tokio::task::JoinSet;
 
 pub async fn serves_a_crowd(cx: &Check) -> Outcome {
@@ -48,7 +51,36 @@ pub async fn serves_a_crowd(cx: &Check) -> Outcome {
          promised.",
         "{peak} connections were open at one time, with pool_size = {pool_size}"
     );
+    connects_slowly(cx, &branch, cfg).await?;
     let after = Books::read(&branch.pg).await?;
     after.balance(&before)?;
-    after.hold(&before, transfers as usize)
+    after.hold(&before, transfers as usize + 1)
+}
+
+/// A service that has just been started finds a database that takes its time to let anybody in.
+async fn connects_slowly(cx: &Check, branch: &Branch, cfg: BankConfig) -> Outcome {
+    const SLOW: Duration = Duration::from_millis(8_500);
+    cx.stage("a transfer while the database takes eight seconds to accept a connection");
+    let tap = branch.pg.another_tap().await?;
+    let gate = tap.hold_replies(|request| request.kind == Kind::Startup);
+    let url = tap.url();
+    let moved = async move {
+        let bank = Bank::start(cfg, &url).await;
+        bank.transfer(1, 2, 5).await
+    };
+    let accepted = async {
+        let begun = Instant::now();
+        while begun.elapsed() < SLOW {
+            cx.beat();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        gate.open();
+    };
+    let (moved, ()) = tokio::join!(moved, accepted);
+    moved.map(drop).map_err(|err| {
+        Failure::new(format!(
+            "a transfer that had to connect first failed after less than ten seconds: {err}"
+        ))
+        .because("A database that is slow to let anybody in is slow, not broken: how long to wait is for the caller to say.")
+    })
 }

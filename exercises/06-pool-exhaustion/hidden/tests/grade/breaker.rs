@@ -35,6 +35,7 @@ fn unavailable(err: &OrderError) -> bool {
 
 struct Down {
     stage: Stage,
+    carrier: Arc<SlowCarrier>,
     failures: u32,
     open_for: Duration,
 }
@@ -51,10 +52,12 @@ impl Down {
         })
         .await?;
         // Nobody gets a quote as long as the database is what this is about.
-        let stage = stage.asking(Arc::new(SlowCarrier::new(490))).await;
+        let carrier = Arc::new(SlowCarrier::new(490));
+        let stage = stage.asking(carrier.clone()).await;
         stage.warm().await?;
         Ok(Down {
             stage,
+            carrier,
             failures,
             open_for,
         })
@@ -201,6 +204,36 @@ pub async fn left_alone(cx: &Check) -> Outcome {
     down.is_left_alone("after as many requests have had no answer")
         .await?;
     drop(silent);
+    an_order_comes_back(cx).await
+}
+
+/// An order was at the carrier's when the breaker opened.
+async fn an_order_comes_back(cx: &Check) -> Outcome {
+    const NOT_ASKED_AGAIN: &str = "An order asks at the door whether the database is well, and then waits for the carrier: \
+                                   when its turn comes it is to be asked again.";
+    cx.stage("an order comes back from the carrier, and the breaker has opened meanwhile");
+    let down = Down::set(cx, |cfg| cfg.query_deadline = SOON).await?;
+    let orders = down.stage.orders.clone();
+    let placing = tokio::spawn(async move { orders.place(fresh("too late", 1)).await });
+    down.carrier.until_asked(1, SOON).await?;
+    down.fail(down.failures).await?;
+    down.stage.settle().await;
+    let before = down.stage.work();
+    down.carrier.let_go();
+    let answer = within(SOON, "an answer to the order", placing)
+        .await?
+        .map_err(|error| Failure::new(format!("placing an order panicked: {error}")))?;
+    ensure!(
+        answer.as_ref().is_err_and(unavailable),
+        NOT_ASKED_AGAIN,
+        "an order that came back from the carrier while the breaker was open got {answer:?}"
+    );
+    let work = down.stage.work().since(before);
+    ensure!(
+        work.is_nothing(),
+        NOT_ASKED_AGAIN,
+        "an order that came back from the carrier while the breaker was open came to {work}"
+    );
     Ok(())
 }
 

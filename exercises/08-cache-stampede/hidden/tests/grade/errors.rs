@@ -77,9 +77,14 @@ fn is_origins(answer: &Answer) -> bool {
 }
 
 pub async fn stale(_cx: &Check) -> Outcome {
-    let (within, after, invalidated, renewal) =
-        tokio::join!(within_the_grace(), after_the_grace(), invalidated(), renewal());
-    within.and(after).and(invalidated).and(renewal)
+    let (within, after, invalidated, loading, renewal) = tokio::join!(
+        within_the_grace(),
+        after_the_grace(),
+        invalidated(),
+        invalidated_while_it_is_loaded(),
+        renewal()
+    );
+    within.and(after).and(invalidated).and(loading).and(renewal)
 }
 
 const TTL: Duration = Duration::from_millis(300);
@@ -163,6 +168,30 @@ async fn invalidated() -> Outcome {
         .because("A price that was invalidated is known to be wrong: it is no better than none."));
     }
     Ok(())
+}
+
+async fn invalidated_while_it_is_loaded() -> Outcome {
+    let (desk, k) = (Desk::default(), "wrong, as it turns out");
+    let cache = cache(&desk, Duration::from_secs(60));
+    price(&cache, k).await?;
+    desk.until_idle(k).await?;
+    tokio::time::sleep(TTL + TTL / 2).await;
+    desk.always(k, Effect::Fail);
+    desk.hold(k);
+    let before = Herd::of(1, &cache, k);
+    desk.until_loads(k, 2).await?;
+    cache.invalidate(k);
+    let mut after = Herd::of(5, &cache, k);
+    after.until_asked().await?;
+    desk.release(k);
+    for answer in after.answers(2 * SOON).await? {
+        ensure!(
+            is_origins(&answer),
+            "A load that began before the invalidation had the old price with it, and brought it back when the origin failed.",
+            "{answer:?} for a caller that came after the invalidation, while a load was under way that failed"
+        );
+    }
+    before.answers(2 * SOON).await.map(drop)
 }
 
 /// The price is fresh, and a renewal fails.

@@ -10,7 +10,7 @@ use harness::{Check, Outcome, alloc, ensure, eventually};
 
 /// Keys per window; the first window fills the cache.
 const WINDOW: usize = 2_500;
-const WINDOWS: usize = 3;
+const WINDOWS: usize = 4;
 
 const UNPOLLED: &str = "A load that nobody waits for any more stands still for ever: either it goes on by itself, or it is \
                         dropped with its last caller.";
@@ -106,7 +106,7 @@ pub async fn failed(cx: &Check) -> Outcome {
     })
 }
 
-/// Bytes that each key leaves behind once the cache is full.
+/// Bytes that each key leaves behind once the cache is full, in the median window.
 async fn growth(
     desk: &Desk,
     mut one: impl AsyncFnMut(usize) -> Result<(), harness::Failure>,
@@ -121,8 +121,11 @@ async fn growth(
         }
         readings.push(alloc::settled().await.live_bytes);
     }
-    let grown = readings[WINDOWS - 1] - readings[0];
-    Ok((grown as f64 / (WINDOW * (WINDOWS - 1)) as f64).max(0.0))
+    // A table in which keys come and go may double once, whenever it happens to run out of fresh places. What grows with
+    // its keys does so in most windows.
+    let mut grown: Vec<i64> = readings.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    grown.sort_unstable();
+    Ok((grown[grown.len() / 2] as f64 / WINDOW as f64).max(0.0))
 }
 
 pub async fn hits(cx: &Check) -> Outcome {

@@ -11,7 +11,7 @@ use harness::redis::{Client, Redis, Value};
 use harness::{Check, Failure, Outcome, ensure};
 use tokio::task::JoinSet;
 
-use crate::replicas::expires_by_itself;
+use crate::replicas::{expires_by_itself, flush};
 
 /// More than a way through Redis has commands.
 const COMMANDS_MAX: usize = 8;
@@ -162,13 +162,6 @@ pub async fn owner(cx: &Check) -> Outcome {
         );
     }
     Ok(())
-}
-
-async fn flush(admin: &mut Client) -> Outcome {
-    let flushed = admin.command(&["FLUSHALL"]).await;
-    flushed
-        .map(drop)
-        .map_err(|err| Failure::environment(format!("failed to flush Redis: {err}")))
 }
 
 /// Every key that holds a text, with its value and how long it has to live.

@@ -6,7 +6,7 @@ use cache_stampede_hidden::desk::{Desk, SOON};
 use cache_stampede_hidden::instance::{Instance, PATIENCE};
 use cache_stampede_hidden::subject::CacheCfg;
 use cache_stampede_hidden::traffic::Herd;
-use harness::redis::Redis;
+use harness::redis::{Client, Redis};
 use harness::{Check, Failure, Outcome, ensure, eventually};
 
 const INSTANCES: usize = 4;
@@ -40,6 +40,7 @@ pub async fn share(cx: &Check) -> Outcome {
         desk.loads(k) - loads
     );
     let commands = one.tap.counts().commands - before;
+    forgotten(&redis, &desk, k).await?;
     cx.measure("redis_commands_per_hit", commands as f64 / HITS as f64);
     cx.explain(
         "redis_commands_per_hit",
@@ -69,6 +70,28 @@ async fn passed_on(redis: &Redis, desk: &Desk, k: &str) -> Outcome {
         Failure::new("each instance that was started later loaded a price that four others have")
             .because("What one instance has loaded does not reach the others: it has to be in Redis, and to be looked for there."),
     )
+}
+
+/// What Redis has forgotten no instance can take from it.
+async fn forgotten(redis: &Redis, desk: &Desk, k: &str) -> Outcome {
+    flush(&mut redis.admin().await?).await?;
+    let before = desk.loads(k);
+    let another = Instance::start(redis, desk).await?;
+    another.price(k).await?;
+    ensure!(
+        desk.loads(k) > before,
+        "Instances are processes on different machines: what they share is Redis, and not the memory of the one process in \
+         which they happen to be tried.",
+        "Redis was flushed, and an instance that was started afterwards had the price without a load"
+    );
+    Ok(())
+}
+
+pub async fn flush(admin: &mut Client) -> Outcome {
+    let flushed = admin.command(&["FLUSHALL"]).await;
+    flushed
+        .map(drop)
+        .map_err(|err| Failure::environment(format!("failed to flush Redis: {err}")))
 }
 
 pub async fn expires_by_itself(redis: &Redis) -> Outcome {
@@ -202,6 +225,28 @@ pub async fn age(cx: &Check) -> Outcome {
         "the instance that invalidated the price was answered {got:?}, now it is {new:?}"
     );
     later_instances_get(&redis, &desk, k, &new, because).await?;
+
+    let k = "withdrawn while Redis is away";
+    let first = Instance::start(&redis, &desk).await?;
+    first.price(k).await?;
+    desk.until_idle(k).await?;
+    let away = first.tap.refuse();
+    first.tap.cut_all();
+    first.invalidate(k).await?;
+    let new = desk.revise(k);
+    // As long as it takes a single attempt to fail.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(away);
+    for pause in [Duration::ZERO, Duration::from_secs(2)] {
+        tokio::time::sleep(pause).await;
+        let got = first.price(k).await?;
+        ensure!(
+            got == new,
+            "The removal was lost while Redis was away, and the price came back from there: the instance that was told has to \
+             remember it until it is done, or has a newer one.",
+            "the instance that invalidated the price was answered {got:?} when Redis was back, now it is {new:?}"
+        );
+    }
 
     // With the usual life: a copy that stays too long is there for longer than is waited for.
     let k = "withdrawn while it was loaded";

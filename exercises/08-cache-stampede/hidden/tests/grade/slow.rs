@@ -14,6 +14,10 @@ const KEYS: usize = 100;
 const SLOW: usize = 5;
 /// Locks that keys share are fine, if there are many: a few keys share theirs with a slow one.
 const SHARED_MAX: usize = KEYS / 5;
+/// With 64 locks, about 39 of so many slow keys load at one time, and of the other keys two in five are free.
+const CROWD: usize = 60;
+const CROWD_LOADING_MIN: usize = 25;
+const FREE_MIN: usize = KEYS / 10;
 
 const BECAUSE: &str = "One slow key blocks every key: a lock, or a semaphore, that all loads share is held while one of \
                        them waits for the origin.";
@@ -41,42 +45,76 @@ pub async fn key(cx: &Check) -> Outcome {
         "asking for other keys while some are slow; a lock that is held while loading, a table's shard included, stops \
          whole threads",
     );
-    while_slow(&desk, &cache, "slow", "cold", "not held").await?;
-    while_slow(&desk, &expiring, "expired", "expired", "expired").await?;
+    let few = Slow {
+        keys: SLOW,
+        // Two of them may share a lock.
+        loading_min: SLOW - 2,
+        answered_min: KEYS - SHARED_MAX,
+    };
+    while_slow(&desk, &cache, "slow", "cold", "not held", few).await?;
+    while_slow(&desk, &expiring, "expired", "expired", "expired", few).await?;
+    let crowd = Slow {
+        keys: CROWD,
+        loading_min: CROWD_LOADING_MIN,
+        answered_min: FREE_MIN,
+    };
+    while_slow(&desk, &cache, "pre-order", "in a crowd", "not held", crowd).await?;
     // Whoever is held is not even asked about.
     let (k, slow) = slow_key(&desk, &cache, "another slow one").await?;
     let hits: Vec<Call> = (0..KEYS)
         .map(|n| Call::make(&cache, &format!("held-{n}")))
         .collect();
-    answered(hits, "a price that is held", KEYS).await?;
+    answered(hits, "a price that is held", 1, KEYS).await?;
     desk.release(&k);
     arrives(&desk, k, slow).await
 }
 
+/// How many keys are slow, how many of them load side by side, and how many others are answered meanwhile, at least.
+#[derive(Clone, Copy)]
+struct Slow {
+    keys: usize,
+    loading_min: usize,
+    answered_min: usize,
+}
+
 /// Some keys of `cache` are slow, others are asked for.
-async fn while_slow(desk: &Desk, cache: &Arc<PriceCache>, slow: &str, other: &str, what: &str) -> Outcome {
+async fn while_slow(
+    desk: &Desk,
+    cache: &Arc<PriceCache>,
+    slow: &str,
+    other: &str,
+    what: &str,
+    how: Slow,
+) -> Outcome {
     let mut held = Vec::new();
-    for n in 0..SLOW {
+    for n in 0..how.keys {
         let k = format!("{slow}-{n}");
         desk.hold(&k);
         held.push((desk.loads(&k), Call::make(cache, &k), k));
     }
-    // Two of them may share a lock.
     eventually(SOON, "loads of the slow keys, side by side,", async || {
         let loading = held
             .iter()
             .filter(|(before, _, k)| desk.loads(k) > *before)
             .count();
-        (loading >= SLOW - 2).then_some(())
+        (loading >= how.loading_min).then_some(())
     })
     .await
     .map_err(|failure| failure.because(BECAUSE))?;
     let calls: Vec<Call> = (SLOW..KEYS)
         .map(|n| Call::make(cache, &format!("{other}-{n}")))
         .collect();
-    answered(calls, &format!("a price that is {what}"), KEYS - SHARED_MAX).await?;
+    answered(
+        calls,
+        &format!("a price that is {what}"),
+        how.keys,
+        how.answered_min,
+    )
+    .await?;
+    for (_, _, k) in &held {
+        desk.release(k);
+    }
     for (_, call, k) in held {
-        desk.release(&k);
         arrives(desk, k, call).await?;
     }
     Ok(())
@@ -90,7 +128,7 @@ async fn slow_key(desk: &Desk, cache: &Arc<PriceCache>, k: &str) -> Result<(Stri
 }
 
 /// So many of the calls have their answer, while the slow keys are still slow.
-async fn answered(calls: Vec<Call>, what: &str, at_least: usize) -> Outcome {
+async fn answered(calls: Vec<Call>, what: &str, slow: usize, at_least: usize) -> Outcome {
     let count = || calls.iter().filter(|call| call.is_answered()).count();
     let n = calls.len();
     let at_least = at_least.min(n);
@@ -99,7 +137,7 @@ async fn answered(calls: Vec<Call>, what: &str, at_least: usize) -> Outcome {
     });
     done.await.map_err(|_| {
         Failure::new(format!(
-            "{} of {n} callers of other keys were answered while {SLOW} keys were slow, each asking for {what}",
+            "{} of {n} callers of other keys were answered while {slow} keys were slow, each asking for {what}",
             count()
         ))
         .because(BECAUSE)

@@ -38,12 +38,14 @@ pub async fn scoped(cx: &Check) -> Outcome {
     let stage = Stage::set(cx, &pg, LONG).await?;
     let c = Instance::start("c", pg.another_tap().await?, &stage.provider, SHORT).await?;
     let d = Instance::start("d", pg.another_tap().await?, &stage.provider, SHORT).await?;
-    let unfinished = |acquirer| unfinished(&stage.provider, [&c.payments, &d.payments], acquirer);
+    let unfinished =
+        |acquirer, effect| unfinished(&stage.provider, [&c.payments, &d.payments], acquirer, effect);
     // One after the other: the first counts all that the provider is asked.
     finished(cx, &stage).await?;
     tokio::try_join!(
-        unfinished(Acquirer::OncePerKey),
-        unfinished(Acquirer::EveryRequest)
+        unfinished(Acquirer::OncePerKey, Effect::LoseAnswer),
+        unfinished(Acquirer::EveryRequest, Effect::LoseAnswer),
+        unfinished(Acquirer::EveryRequest, Effect::Busy),
     )
     .map(drop)
 }
@@ -95,10 +97,14 @@ async fn finished(cx: &Check, stage: &Stage) -> Outcome {
 }
 
 /// A key whose first attempt has left its outcome open is that request's all the same, also for whoever takes over.
-async fn unfinished(provider: &Provider, [first, next]: [&Payments; 2], acquirer: Acquirer) -> Outcome {
-    let checkout = Checkout::new(acquirer, &format!("open-{acquirer:?}"));
-    let lost = Turn::new(Effect::LoseAnswer);
-    provider.script(checkout.order(), [lost]);
+async fn unfinished(
+    provider: &Provider,
+    [first, next]: [&Payments; 2],
+    acquirer: Acquirer,
+    effect: Effect,
+) -> Outcome {
+    let checkout = Checkout::new(acquirer, &format!("open-{acquirer:?}-{effect:?}"));
+    provider.script(checkout.order(), [Turn::new(effect)]);
     let told = within(SOON, "an answer", checkout.send(first)).await?;
     let mut other = checkout.clone();
     other.request.amount_cents += 1;
@@ -121,9 +127,9 @@ async fn unfinished(provider: &Provider, [first, next]: [&Payments; 2], acquirer
     let answer = within(AFTER_A_LEASE, "an answer to another request", refused).await?;
     ensure!(
         matches!(answer, Err(PayError::KeyReuse)),
-        "Whoever takes over an abandoned key takes over its request: another one is a merchant's mistake then as well, and \
+        "Whoever takes over an unfinished key takes over its request: another one is a merchant's mistake then as well, and \
          the charge that may have been made was not for it.",
-        "the provider's answer was lost, and the same key with another amount was answered with {answer:?}"
+        "the provider's turn was {effect:?}, and the same key with another amount was answered with {answer:?}"
     );
     let told: Vec<_> = told.ok().into_iter().collect();
     promise::settles_with_one_charge(provider, &[next, first], &checkout, &told).await

@@ -1,16 +1,16 @@
 //! An attempt and its lease: while it runs, and after it has run out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use double_charge_hidden::instance::Instance;
 use double_charge_hidden::promise::{AFTER_A_LEASE, succeeded};
 use double_charge_hidden::provider::Acquirer;
 use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
-use double_charge_hidden::subject::{PayError, PayResp};
+use double_charge_hidden::subject::{IdemCfg, PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
-use harness::{Check, Failure, OrObserved, Outcome, within};
+use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Which instance a request reaches.
@@ -125,10 +125,87 @@ pub async fn outlived(cx: &Check) -> Outcome {
             }
         }
     }
+    for effect in [Effect::Busy, Effect::LoseRequest] {
+        for (which, successor) in successors {
+            let stage = Arc::new(Stage::set(cx, &pg, ROOMY).await?);
+            running.spawn(async move {
+                lets_go(stage, effect, which, successor).await.map_err(|failure| {
+                    failure.evidence(format!("the second attempt was on {which} instance"))
+                })
+            });
+        }
+    }
     for outcome in running.join_all().await {
         outcome?;
     }
     Ok(())
+}
+
+/// Long enough for a third request to come well before the second attempt's has ended.
+const ROOMY: IdemCfg = IdemCfg {
+    lease: Duration::from_secs(3),
+    ..SHORT
+};
+
+/// The first attempt outlives its lease, and learns then that nothing was charged: it lets go of the key, which is its
+/// successor's by now. Whoever comes next must not get in.
+async fn lets_go(stage: Arc<Stage>, effect: Effect, which: &str, successor: At) -> Outcome {
+    /// A third attempt that the key lets in has asked the provider by then.
+    const ASKS: Duration = Duration::from_millis(500);
+    let checkout = Checkout::new(
+        Acquirer::EveryRequest,
+        &format!("lets-go-{effect:?}-{}", which.replace(' ', "-")).to_lowercase(),
+    );
+    let (held, charging) = (Gate::default(), Gate::default());
+    stage.provider.script(
+        checkout.order(),
+        [
+            Turn::new(effect).request_held(&held),
+            Turn::new(Effect::Charge).request_held(&charging),
+            Turn::new(Effect::Charge).request_held(&charging),
+        ],
+    );
+    let mut first = send(&stage, &checkout, |stage| &stage.a);
+    within(SOON, "the charge request", held.until_arrived(1)).await?;
+    let second = {
+        let (stage, checkout) = (stage.clone(), checkout.clone());
+        tokio::spawn(async move {
+            let patience = 2 * ROOMY.lease + AFTER_A_LEASE;
+            checkout.insist(&successor(&stage).payments, patience).await
+        })
+    };
+    // An attempt that shows that it lives keeps its key; then there is no second one to be wronged.
+    let taken_over = tokio::time::timeout(2 * ROOMY.lease, charging.until_arrived(1)).await;
+    let since = Instant::now();
+    held.open();
+    let first = match tokio::time::timeout(WRITES, &mut first).await {
+        Ok(ended) => Some(ended.or_observed("the first attempt panicked")?),
+        Err(_) => None,
+    };
+    let mut third = None;
+    if taken_over.is_ok() && first.is_some() {
+        let sent = send(&stage, &checkout, |stage| &stage.b);
+        let another = tokio::time::timeout(ASKS, charging.until_arrived(2)).await;
+        let in_time = since.elapsed() < ROOMY.lease / 2;
+        ensure!(
+            another.is_err() || !in_time,
+            "An attempt that has lost its lease let go of the key all the same, which was its successor's by then: whoever \
+             gives a key back has to make sure that it is still the one who holds it.",
+            "a second attempt was charging, the first one's late {effect:?} came, and a third attempt began at once beside it"
+        );
+        third = Some(sent);
+    }
+    charging.open();
+    let mut told = Vec::new();
+    let second = within(AFTER_A_LEASE, "the second attempt's end", second).await?;
+    told.push(second.or_observed("the second attempt panicked")??);
+    if let Some(third) = third {
+        let third = within(AFTER_A_LEASE, "the third request's end", third).await?;
+        told.extend(third.or_observed("the third request panicked")?.ok());
+    }
+    told.extend(first.and_then(Result::ok));
+    stage.provider.until_idle(checkout.order()).await?;
+    stage.settles_with_one_charge(&checkout, &told).await
 }
 
 async fn late(

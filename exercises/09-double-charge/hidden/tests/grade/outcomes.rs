@@ -73,6 +73,7 @@ pub async fn unknown(cx: &Check) -> Outcome {
         all(cx, &UNKNOWN),
         waiting::for_nothing(cx, Acquirer::OncePerKey, Effect::LoseAnswer),
         waiting::for_nothing(cx, Acquirer::EveryRequest, Effect::LoseRequest),
+        waiting::for_the_hung(cx),
     )
     .map(drop)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use double_charge_hidden::doomed::Doomed;
 use double_charge_hidden::promise::succeeded;
 use double_charge_hidden::provider::Acquirer;
-use double_charge_hidden::stage::{LONG, SOON, Stage, database};
+use double_charge_hidden::stage::{LONG, SHORT, SOON, Stage, database};
 use double_charge_hidden::subject::{IdemCfg, PayError, PayResp};
 use double_charge_hidden::traffic::Checkout;
 use double_charge_hidden::turn::{Effect, Gate, Turn};
@@ -66,6 +66,50 @@ pub async fn for_nothing(cx: &Check, acquirer: Acquirer, effect: Effect) -> Outc
                 "a duplicate came while the first request was at the provider, whose turn was: {effect:?}"
             ))
         })
+}
+
+/// The first request's provider does not answer, and its lease ends. A duplicate at its own instance must not wait for
+/// longer than the others.
+pub async fn for_the_hung(cx: &Check) -> Outcome {
+    let pg = &database(cx).await?;
+    let stage = Arc::new(Stage::set(cx, pg, SHORT).await?);
+    let checkout = Checkout::new(Acquirer::OncePerKey, "waits-for-the-hung");
+    let hung = Gate::default();
+    stage
+        .provider
+        .script(checkout.order(), [Turn::new(Effect::Charge).request_held(&hung)]);
+    let send = || {
+        let (stage, checkout) = (stage.clone(), checkout.clone());
+        tokio::spawn(async move { checkout.send(&stage.a.payments).await })
+    };
+    let first = send();
+    within(SOON, "the charge request", hung.until_arrived(1)).await?;
+    let waits = send();
+    let insisting = checkout.insist(&stage.b.payments, SOON);
+    // An attempt may show that it lives for as long as its provider lets it wait; then nobody takes over.
+    let taken_over = insisting.await.is_ok();
+    if taken_over {
+        let answer = within(
+            SOON,
+            "an answer to a duplicate at the first request's own instance",
+            waits,
+        );
+        let answer = answer.await.map_err(|failure| {
+            failure.because(
+                "A duplicate waits for the call before it, on its own instance, and not for its lease: that has ended, and \
+                 elsewhere the payment was made.",
+            )
+        })?;
+        if let Ok(answer) = answer.or_observed("a payment panicked")? {
+            succeeded(&answer)?;
+        }
+    }
+    hung.open();
+    within(2 * SOON, "the first request's end", first)
+        .await?
+        .or_observed("a payment panicked")?
+        .ok();
+    stage.settles_with_one_charge(&checkout, &[]).await
 }
 
 /// The same request on the other instance; when this returns, it has looked at the key.

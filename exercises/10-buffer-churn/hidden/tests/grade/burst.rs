@@ -17,6 +17,17 @@ const MIB: usize = 1 << 20;
 const LARGE: usize = 64;
 const MEDIUM: usize = 512;
 const SMALL: usize = 10_000;
+const FULL: usize = 64;
+
+/// What just fits a buffer that doubles.
+fn medium_len(cfg: &RenderCfg) -> usize {
+    cfg.max_retained * 31 / 64
+}
+
+/// Fits itself, but not once its buffer has doubled: there is one long text, and a little behind it.
+fn full_len(cfg: &RenderCfg) -> usize {
+    cfg.max_retained * 31 / 32
+}
 
 /// As many tenants share the medium bodies.
 const TENANTS: usize = 128;
@@ -29,8 +40,9 @@ pub async fn given_back(cx: &Check) -> Outcome {
     let docs = Docs {
         large: vec![traffic::doc(1, 8 * MIB)],
         medium: (0..TENANTS)
-            .map(|n| traffic::doc(100 + n, cfg.max_retained * 3 / 8))
+            .map(|n| traffic::doc(100 + n, medium_len(&cfg)))
             .collect(),
+        full: vec![traffic::doc(2, full_len(&cfg))],
         small: traffic::doc(3, SHORTEST + 100),
     };
     let (meeting, peak) = (Meeting::of(SINKS + 2), Meeting::of(SINKS + 1));
@@ -53,12 +65,13 @@ pub async fn given_back(cx: &Check) -> Outcome {
 struct Docs {
     large: Vec<Arc<Doc>>,
     medium: Vec<Arc<Doc>>,
+    full: Vec<Arc<Doc>>,
     small: Arc<Doc>,
 }
 
 /// What is held after each part. The threads live on meanwhile: what belongs to them counts.
-async fn measured(meeting: &Meeting, before: alloc::Heap) -> Result<[i64; 3], Failure> {
-    let mut kept = [0; 3];
+async fn measured(meeting: &Meeting, before: alloc::Heap) -> Result<[i64; 4], Failure> {
+    let mut kept = [0; 4];
     for kept in &mut kept {
         meeting.wait()?;
         *kept = (alloc::settled().await - before).live_bytes;
@@ -67,15 +80,18 @@ async fn measured(meeting: &Meeting, before: alloc::Heap) -> Result<[i64; 3], Fa
     Ok(kept)
 }
 
-fn judge(cx: &Check, cfg: &RenderCfg, [large, medium, last]: [i64; 3]) {
+fn judge(cx: &Check, cfg: &RenderCfg, [large, medium, full, last]: [i64; 4]) {
     cx.measure("kept_after_a_burst_bytes", last as f64);
     // Where the number is bounded, a crowd of smaller bodies finds what the large ones left, or is not kept.
-    let crowd = (MEDIUM - LARGE) as i64 * (cfg.max_retained * 3 / 8) as i64;
+    let crowd = (MEDIUM - LARGE) as i64 * medium_len(cfg) as i64;
     let because = if large > MAY_KEEP && medium - large > crowd / 2 {
         "A burst's peak stays for ever: as much is kept as was ever in use at one time. A pool needs a bound."
     } else if large > MAY_KEEP {
         "The number of idle buffers is bounded and their size is not: 64 bodies of 8 MiB may leave 8 MiB in each of them. \
          What counts is the capacity, not the length."
+    } else if medium <= MAY_KEEP && full > MAY_KEEP {
+        "What a buffer holds is its capacity, whatever the length of the body that stood in it: these bodies fit into \
+         `max_retained`, and the buffers in which they were written have outgrown it."
     } else {
         "Each buffer is small enough and nobody counts them, or each thread counts its own: as many are kept as were ever in \
          use at one time."
@@ -85,7 +101,12 @@ fn judge(cx: &Check, cfg: &RenderCfg, [large, medium, last]: [i64; 3]) {
         format!(
             "{} held after {MEDIUM} bodies of {} bytes",
             kib(medium),
-            cfg.max_retained * 3 / 8
+            medium_len(cfg)
+        ),
+        format!(
+            "{} held after {FULL} bodies of {} bytes",
+            kib(full),
+            full_len(cfg)
         ),
         format!(
             "{} held after {SMALL} small ones; max_idle {}, max_retained {}",
@@ -102,7 +123,7 @@ fn with_sinks(render: &Arc<Render>, docs: &Docs, meeting: &Arc<Meeting>, peak: &
     let (render, docs) = (Arc::clone(render), docs.clone());
     let (meeting, peak) = (Arc::clone(meeting), Arc::clone(peak));
     aside("a thread with a burst in its sink", move || {
-        for docs in [&docs.large, &docs.medium] {
+        for docs in [&docs.large, &docs.medium, &docs.full] {
             let mut met = None;
             let said = render.render_into(&docs[0].req, &mut |_| {
                 if met.is_none() {
@@ -129,6 +150,8 @@ fn with_clients(render: &Arc<Render>, docs: &Docs, meeting: &Arc<Meeting>, peak:
         runtime.block_on(sent_together(&render, &docs.large, LARGE - SINKS, &peak))?;
         rest(&meeting)?;
         runtime.block_on(sent_together(&render, &docs.medium, MEDIUM - SINKS, &peak))?;
+        rest(&meeting)?;
+        runtime.block_on(sent_together(&render, &docs.full, FULL - SINKS, &peak))?;
         rest(&meeting)?;
         let mut tray = Tray::of(&docs.small);
         for _ in 0..SMALL / (SINKS + 1) {

@@ -62,10 +62,7 @@ pub const MAY_KEEP: i64 = (1 << 20) + (256 << 10);
 pub const THREADS_MAX: usize = 8;
 
 pub fn settings(cx: &Check) -> RenderCfg {
-    let (max_idle, max_retained) = cx.draw(
-        "max_idle, max_retained",
-        &[(8, 128 << 10), (16, 64 << 10), (32, 32 << 10)],
-    );
+    let (max_idle, max_retained) = cx.draw("max_idle, max_retained", &[(8, 128 << 10), (16, 64 << 10)]);
     RenderCfg {
         max_idle,
         max_retained,

@@ -252,6 +252,8 @@ struct Peculiar<'t> {
     tray: &'t mut Tray,
     manner: Manner,
     polls: usize,
+    /// Whether it was flushed or closed.
+    meddled: bool,
 }
 
 impl AsyncWrite for Peculiar<'_> {
@@ -271,11 +273,13 @@ impl AsyncWrite for Peculiar<'_> {
         Poll::Ready(Ok(now))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.meddled = true;
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.meddled = true;
         Poll::Ready(Ok(()))
     }
 }
@@ -306,15 +310,22 @@ pub async fn errors(cx: &Check) -> Outcome {
                     tray: &mut tray,
                     manner,
                     polls: 0,
+                    meddled: false,
                 };
                 let said = runtime.block_on(render.respond(&doc.req, &mut client));
+                ensure!(
+                    !client.meddled,
+                    "Flushing and closing are the caller's business: it may have more to send, in the same segment, on the same \
+                     connection.",
+                    "a client's writer was flushed, or closed"
+                );
                 match expected {
                     None => tray.holds(said)?,
                     Some(kind) => answered(&format!("a client's connection ({manner:?})"), said, kind)?,
                 }
                 tray.holds_a_part()?;
             }
-            for after in [0, 1] {
+            for (after, kind) in [(0, kind), (1, kind), (0, ErrorKind::Interrupted)] {
                 sink_fails(&renderer(&cfg), &doc, kind, after)?;
             }
         }
@@ -338,17 +349,23 @@ impl std::error::Error for Reason {}
 /// The sink takes `after` pieces and refuses the next; a body that comes in fewer pieces is taken.
 fn sink_fails(render: &Render, doc: &Arc<Doc>, kind: ErrorKind, after: usize) -> Outcome {
     let mut tray = Tray::of(doc);
-    let (mut pieces, mut refused) = (0, false);
+    let (mut pieces, mut asked_again) = (0, false);
     let said = render.render_into(&doc.req, &mut |piece| {
         pieces += 1;
-        refused |= pieces > after;
-        if refused {
+        if pieces == after + 1 {
             return Err(io::Error::new(kind, Reason(after)));
         }
+        asked_again |= pieces > after;
         tray.take(piece);
         Ok(())
     });
-    if refused {
+    if pieces > after {
+        ensure!(
+            !asked_again,
+            "A sink's error ends the rendering, whatever its kind: that it was only interrupted is for the sink to know, and \
+             what `write_all` makes of that is not.",
+            "a sink failed with {kind:?}, and was given more"
+        );
         tray.holds_a_part()?;
         let own = matches!(&said, Err(RenderError::Io(error))
             if error.get_ref().and_then(|reason| reason.downcast_ref()) == Some(&Reason(after)));

@@ -1,0 +1,94 @@
+//! Pages that are not being written to, for the next document: rendering should not go to the allocator each time.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+thread_local! {
+    /// The page that this thread has used last, at hand without a lock.
+    static AT_HAND: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
+}
+
+pub(crate) struct Pages {
+    /// Empty ones, none too large.
+    idle: Mutex<Vec<Vec<u8>>>,
+    max_idle: usize,
+    max_retained: usize,
+    typical: usize,
+}
+
+/// A page to be written to. It goes back whatever happens to who has it.
+pub(crate) struct Page<'a> {
+    pages: &'a Pages,
+    bytes: Vec<u8>,
+}
+
+impl Pages {
+    pub(crate) fn new(max_idle: usize, max_retained: usize, typical: usize) -> Pages {
+        Pages {
+            idle: Mutex::default(),
+            max_idle: max_idle.max(1),
+            max_retained,
+            typical,
+        }
+    }
+
+    pub(crate) fn take(&self) -> Page<'_> {
+        let at_hand = AT_HAND.try_with(Cell::take).ok().flatten();
+        let idle = at_hand
+            .filter(|page| page.capacity() <= self.max_retained)
+            .or_else(|| self.idle().pop());
+        Page {
+            pages: self,
+            bytes: idle.unwrap_or_else(|| Vec::with_capacity(self.typical)),
+        }
+    }
+
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle().iter().map(Vec::capacity).sum()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() > self.pages.max_retained {
+            return;
+        }
+        bytes.clear();
+        // The thread may be about to end: then there is nothing at hand any more.
+        let before = AT_HAND.try_with(|at_hand| {
+            let before = at_hand.take();
+            at_hand.set(Some(std::mem::take(&mut bytes)));
+            before
+        });
+        match before {
+            // It was empty.
+            Ok(None) => return,
+            Ok(Some(before)) => bytes = before,
+            Err(_) => {}
+        }
+        let mut idle = self.pages.idle();
+        if idle.len() < self.pages.max_idle {
+            idle.push(bytes);
+        }
+    }
+}
+
+impl Deref for Page<'_> {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Page<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
