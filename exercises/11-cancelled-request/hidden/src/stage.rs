@@ -11,7 +11,7 @@ use crate::door::Door;
 use crate::prices::Prices;
 use crate::steps::Steps;
 use crate::subject::{AppCfg, AppState, Probe, app, migrate};
-use crate::traffic::{QUICK, Wanted};
+use crate::traffic::{self, QUICK, Wanted};
 use crate::visit::{Answer, Visit, ask};
 use crate::warehouse::Warehouse;
 
@@ -59,9 +59,15 @@ pub async fn database(cx: &Check) -> Result<Arc<Postgres>, Failure> {
     pool.close().await;
     let function = PROVIDED.find("CREATE FUNCTION").map(|at| &PROVIDED[at..]);
     let function = function.or_observed("0001_reports.sql has lost slow_rows")?;
+    // Who knows what the provided warehouse holds need not ask it; this one holds something else.
+    let factor = cx.draw("what the warehouse holds", &[11, 13, 17, 19]);
+    traffic::stock(factor);
+    let function = function
+        .replacen("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+        .replacen("line * 7 ", &format!("line * {factor} "), 1);
     let mut admin = pg.admin().await?;
     admin
-        .execute(&function.replacen("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
+        .execute(&function)
         .await
         .or_observed("slow_rows, which is provided, cannot be put back")?;
     Ok(pg)

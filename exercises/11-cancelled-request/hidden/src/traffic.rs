@@ -1,6 +1,7 @@
 //! What account managers ask for.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// What the price service says, in every market.
 pub const UNIT_CENTS: i64 = 250;
@@ -108,10 +109,19 @@ impl Wanted {
     }
 
     pub fn total_cents(&self) -> i64 {
-        let units = (1..=self.lines).map(|line| line * 7 % 100 + 1);
+        let factor = FACTOR.load(Ordering::Relaxed);
+        let units = (1..=self.lines).map(|line| line * factor % 100 + 1);
         let adjusted = self.adjustments.iter().map(|(_, cents)| cents);
         units.sum::<i64>() * UNIT_CENTS + adjusted.sum::<i64>()
     }
+}
+
+/// What tells one warehouse from another; the provided one's until a check stocks its own.
+static FACTOR: AtomicI64 = AtomicI64::new(7);
+
+/// The warehouse holds `line * factor % 100 + 1` units of each line from now on: one warehouse in a process.
+pub fn stock(factor: i64) {
+    FACTOR.store(factor, Ordering::Relaxed);
 }
 
 /// The start page.

@@ -7,9 +7,10 @@ use memory_leak_hidden::subject::{DeviceId, Event, Hub, HubConfig, Session};
 use memory_leak_hidden::traffic;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::observe::{HOUR, because, comes_about, held_since, kib, unread};
+use crate::observe::{HOUR, because, comes_about, held_since, kib, rest, unread};
 
 const DEVICES: usize = 10;
+const OUTBOX: usize = 16;
 /// Timers of tokio's are exact to a millisecond.
 const RESOLUTION: Duration = Duration::from_millis(2);
 
@@ -21,11 +22,15 @@ struct Idle {
 
 impl Idle {
     fn new(cx: &Check) -> Idle {
+        Idle::sweeping(cx, &[500, 1000, 5000])
+    }
+
+    fn sweeping(cx: &Check, sweeps_ms: &[u64]) -> Idle {
         let idle_ttl = Duration::from_secs(cx.draw("idle ttl, s", &[30, 45, 60]));
-        let sweep = Duration::from_millis(cx.draw("sweep, ms", &[500, 1000, 5000]));
+        let sweep = Duration::from_millis(cx.draw("sweep, ms", sweeps_ms));
         let hub = Hub::new(HubConfig {
             idle_ttl,
-            outbox: 16,
+            outbox: OUTBOX,
             sweep,
         });
         Idle { hub, idle_ttl, sweep }
@@ -70,7 +75,8 @@ const NEVER: &str = "After the last sign of life a deadline must be left that fi
                      life when it fires has to be set again.";
 
 pub async fn told_once_and_on_time(cx: &Check) -> Outcome {
-    let idle = Idle::new(cx);
+    // Often enough to be seen by devices that fall silent a little after each other.
+    let idle = Idle::sweeping(cx, &[40, 70, 100]);
     let (fleet, sessions) = connect(&idle.hub).await;
     beat(&idle.hub, &fleet, 100).await;
     let before = alloc::settled().await;
@@ -181,6 +187,7 @@ async fn busy_reader(cx: &Check, idle: &Idle) -> Outcome {
         idle.hub.touch(&device);
     }
     let told = unread(&mut session).await;
+    overslept(cx, idle, &device, &mut session).await?;
     // Whether two silences that nobody has read of are told one by one is the hub's affair.
     ensure!(
         (1..=2).contains(&told.len()) && told.iter().all(|event| *event == Event::Expired),
@@ -188,6 +195,26 @@ async fn busy_reader(cx: &Check, idle: &Idle) -> Outcome {
         "a device went quiet twice for {:?} and came back, idle ttl {:?}; its session, read afterwards, was told {told:?}",
         idle.idle_ttl + 2 * idle.sweep,
         idle.idle_ttl
+    );
+    Ok(())
+}
+
+/// Expiries are events, and an outbox has a bound.
+async fn overslept(cx: &Check, idle: &Idle, device: &DeviceId, session: &mut Session) -> Outcome {
+    const SILENCES: usize = 4 * OUTBOX;
+    cx.stage("a reader that sleeps while its device goes quiet and comes back, many times");
+    for _ in 0..SILENCES {
+        idle.hub.touch(device);
+        sleep(idle.idle_ttl + 2 * idle.sweep).await;
+        rest().await;
+    }
+    let told = unread(session).await;
+    // As many as fit, and one that says how many did not.
+    ensure!(
+        told.len() <= OUTBOX + 1,
+        "An outbox has a bound for whatever is put into it: what the hub itself has to say counts as well.",
+        "a session with an outbox of {OUTBOX} had {} unread events after its device had gone quiet {SILENCES} times",
+        told.len()
     );
     Ok(())
 }

@@ -70,7 +70,7 @@ pub async fn only_connected_ones_are_reached(cx: &Check) -> Outcome {
                 kept_undisturbed = kept;
                 continue;
             }
-            End::WhileReading | End::OnAnotherThread => (256, RUNTIME_ONLY),
+            End::WhileReading | End::OnAnotherThread => (64, RUNTIME_ONLY),
             End::WhileOthersUseTheHub => (128, SKIPPED),
         };
         ensure!(

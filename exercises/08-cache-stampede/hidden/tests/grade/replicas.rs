@@ -234,8 +234,8 @@ pub async fn age(cx: &Check) -> Outcome {
     first.tap.cut_all();
     first.invalidate(k).await?;
     let new = desk.revise(k);
-    // As long as it takes a single attempt to fail.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Longer than what a client tries on its own account for one command.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     drop(away);
     for pause in [Duration::ZERO, Duration::from_secs(2)] {
         tokio::time::sleep(pause).await;
