@@ -1,0 +1,3 @@
+-- no-transaction
+-- users_listing_idx has taken its place.
+DROP INDEX CONCURRENTLY IF EXISTS users_active_idx;
