@@ -22,24 +22,39 @@ const AGAIN: Duration = Duration::from_millis(50);
 const STUCK: &str = "Write down what the servers know after each single question: a holder without a time, or a time without a \
                      holder, stays for ever when nobody comes to put the next question.";
 
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disturbance {
+    Cut,
+    Crash,
+    /// The caller goes away; its replica lives.
+    Abort,
+}
+
 pub async fn cut(cx: &Check, stage: &Arc<Stage>, _test: &str) -> Outcome {
-    sweep(cx, stage, false).await
+    sweep(cx, stage, Disturbance::Cut).await
 }
 
 pub async fn crash(cx: &Check, stage: &Arc<Stage>, _test: &str) -> Outcome {
-    sweep(cx, stage, true).await
+    sweep(cx, stage, Disturbance::Crash).await
 }
 
-async fn sweep(cx: &Check, stage: &Arc<Stage>, crash: bool) -> Outcome {
+/// A call is given up at each of its points, and the same replica asked again.
+pub async fn abort(cx: &Check, stage: &Arc<Stage>) -> Outcome {
+    sweep(cx, stage, Disturbance::Abort).await
+}
+
+async fn sweep(cx: &Check, stage: &Arc<Stage>, what: Disturbance) -> Outcome {
     let world = World::new(stage.clone()).await?;
     let how = Sweep {
         side_by_side: SIDE_BY_SIDE,
         act_deadline: ACT,
     };
-    let build = |case: Case| Disturbed::build(world.clone(), case);
-    let swept = match crash {
-        true => how.crash(build).await?,
-        false => how.cut(build).await?,
+    let build = |case: Case| Disturbed::build(world.clone(), case, what);
+    let swept = match what {
+        Disturbance::Cut => how.cut(build).await?,
+        Disturbance::Crash => how.crash(build).await?,
+        Disturbance::Abort => how.abort(build).await?,
     };
     cx.note(format!("{} points were disturbed", swept.points.len()));
     Ok(())
@@ -68,6 +83,7 @@ impl World {
 /// One run that is disturbed at one point.
 struct Disturbed {
     world: Arc<World>,
+    what: Disturbance,
     taps: Taps,
     name: String,
     today: NaiveDate,
@@ -76,12 +92,13 @@ struct Disturbed {
 }
 
 impl Disturbed {
-    async fn build(world: Arc<World>, case: Case) -> Result<Disturbed, Failure> {
+    async fn build(world: Arc<World>, case: Case, what: Disturbance) -> Result<Disturbed, Failure> {
         let taps = world.stage.taps().await?;
         let n = world.days.fetch_add(2, Ordering::Relaxed);
         Ok(Disturbed {
             _points: taps.report_to(&case.points),
             taps,
+            what,
             name: format!("reporter-{n}"),
             today: day(n),
             yesterday: day(n + 1),
@@ -111,7 +128,11 @@ impl Scene for Disturbed {
     }
 
     async fn verify(&self, after: After<Self::Subject, Told>) -> Outcome {
+        if self.what == Disturbance::Abort {
+            return self.free_again(after).await;
+        }
         let world = &self.world;
+        let again = self.asked_again(&after).await?;
         let (survivor, at_desk) = &world.survivor;
         let mut last = None;
         let done = within(world.stage.takeover(), "the report of the day", async {
@@ -135,8 +156,8 @@ impl Scene for Disturbed {
         let (first, second) = (by(&self.name), by("survivor"));
         let answer = &after.answer;
         let seen = format!(
-            "the disturbed replica was told {answer:?} and its report was taken {first} times; another one came later, was told \
-             {done:?}, and its report was taken {second} times"
+            "the disturbed replica was told {answer:?}, asked again {again:?}, and its report was taken {first} times; another one \
+             came later, was told {done:?}, and its report was taken {second} times"
         );
         ensure!(
             !matches!(answer, Some(Told::HeldBy(_))),
@@ -149,11 +170,71 @@ impl Scene for Disturbed {
             "A day is done when its report was taken, and not before.",
             "{seen}"
         );
-        let ran = matches!(answer, Some(Told::Ran(_)));
+        let ran = [answer, &again]
+            .iter()
+            .any(|told| matches!(told, Some(Told::Ran(_))));
+        // Asked again, it may make a report again of which it does not know that it was taken.
+        let first_max = 1 + usize::from(again.is_some());
         ensure!(
-            first <= 1 && second <= 1 && !(ran && second > 0),
+            first <= first_max && second <= 1 && !(ran && second > 0),
             "A replica that says `Ran` has published the report, and it is on record that nobody makes it again.",
             "{seen}"
+        );
+        Ok(())
+    }
+}
+
+impl Disturbed {
+    /// A replica that was told of an error is asked once more, with its servers in order: whatever it had begun to take is
+    /// its own.
+    async fn asked_again(
+        &self,
+        after: &After<<Self as Scene>::Subject, Told>,
+    ) -> Result<Option<Told>, Failure> {
+        let (Some(Told::Failed(_)), Some((reporter, at_desk))) = (&after.answer, after.subject.as_deref())
+        else {
+            return Ok(None);
+        };
+        let told = told(reporter.run_once(self.today, at_desk.clone()).await);
+        ensure!(
+            !matches!(&told, Told::HeldBy(by) if *by == self.name),
+            "What a replica finds in its way may be its own, left by a call that has ended with an error: none of its runs has the \
+             day, and `HeldBy` is about another one.",
+            "a replica was told {:?}, and when it was asked again that the day is its own",
+            after.answer
+        );
+        Ok(Some(told))
+    }
+
+    /// The replica whose caller has gone away is asked by another one.
+    async fn free_again(&self, after: After<<Self as Scene>::Subject, Told>) -> Outcome {
+        let Some((reporter, at_desk)) = after.subject.as_deref() else {
+            return Ok(());
+        };
+        let mut last = None;
+        let done = within(self.world.stage.takeover(), "the report of the day", async {
+            loop {
+                let told = told(reporter.run_once(self.today, at_desk.clone()).await);
+                if matches!(told, Told::Ran(_) | Told::AlreadyDone) {
+                    return;
+                }
+                last = Some(told);
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+        done.await.map_err(|failure| {
+            failure
+                .because(
+                    "A call that is given up leaves nothing that keeps its day, in the servers or in its replica: what is put right \
+                     behind an `.await` may never be reached.",
+                )
+                .evidence(format!("the same replica was last told {last:?}"))
+        })?;
+        let taken = self.world.stage.desk.book().taken_of(self.today).len();
+        ensure!(
+            taken >= 1,
+            "A day is done when its report was taken, and not before.",
+            "a call was given up, the next one was told that the day is done, and its report was never taken"
         );
         Ok(())
     }

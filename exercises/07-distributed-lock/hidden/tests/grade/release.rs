@@ -1,8 +1,12 @@
 //! A job that ends without a report: by an error, by a panic, because its caller went away.
 
+use std::sync::Arc;
+
 use distributed_lock_hidden::desk::{Plan, Told};
 use distributed_lock_hidden::stage::{Member, SOON, Stage, day};
 use harness::{Check, Failure, Outcome, ensure};
+
+use crate::faults;
 
 pub async fn failed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
@@ -25,7 +29,7 @@ pub async fn failed(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     Ok(())
 }
 
-pub async fn cancelled(cx: &Check, stage: &Stage, test: &str) -> Outcome {
+pub async fn cancelled(cx: &Check, stage: &Arc<Stage>, test: &str) -> Outcome {
     let [mut first, mut second]: [Member<'_>; 2] = stage.members(cx, test).await?;
     const GONE: &str = "Who renews has to end with the job that it renews for, however that ends; renewals that go on by \
                         themselves keep the day for a job that is not there any more.";
@@ -56,7 +60,8 @@ pub async fn cancelled(cx: &Check, stage: &Stage, test: &str) -> Outcome {
             "after a job {what}, the next replica was told {told:?}, and {taken} reports were taken"
         );
     }
-    Ok(())
+    cx.stage("a call is given up at each question, and at each answer");
+    faults::abort(cx, stage).await
 }
 
 fn because(failure: Failure, what: &str) -> Failure {
