@@ -229,6 +229,18 @@ impl Taps {
             .collect()
     }
 
+    /// Breaks the connections to a server whose locks outlive them; whether there is one. PostgreSQL's may be a session's,
+    /// and ZooKeeper's are.
+    pub fn cut_leases(&self) -> bool {
+        if let Some(redis) = &self.redis {
+            redis.cut_all();
+        }
+        if let (Some(etcd), None) = (&self.etcd, &self.zookeeper) {
+            etcd.cut_all();
+        }
+        self.redis.is_some() || (self.etcd.is_some() && self.zookeeper.is_none())
+    }
+
     /// Questions that work with data, until now.
     pub fn commands(&self) -> u64 {
         let pg = self.pg.counts();
