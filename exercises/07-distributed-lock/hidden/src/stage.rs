@@ -100,6 +100,12 @@ impl Stage {
         self.desk.book().late >= self.ttl / 2
     }
 
+    /// Whether whoever has a day has it by a lease, which outlives the connection that it was taken on. PostgreSQL's locks
+    /// may be a session's, and ZooKeeper's are.
+    pub fn has_leases(&self) -> bool {
+        self.redis.is_some() || (self.etcd.is_some() && self.zookeeper.is_none())
+    }
+
     /// Three times what a replica that is not heard of may keep its day, and a job needs milliseconds. Grows while the
     /// machine is starved, as every deadline does.
     pub fn takeover(&self) -> Duration {
@@ -229,16 +235,14 @@ impl Taps {
             .collect()
     }
 
-    /// Breaks the connections to a server whose locks outlive them; whether there is one. PostgreSQL's may be a session's,
-    /// and ZooKeeper's are.
-    pub fn cut_leases(&self) -> bool {
+    /// Breaks the connections to the servers of leases.
+    pub fn cut_leases(&self) {
         if let Some(redis) = &self.redis {
             redis.cut_all();
         }
-        if let (Some(etcd), None) = (&self.etcd, &self.zookeeper) {
+        if let Some(etcd) = &self.etcd {
             etcd.cut_all();
         }
-        self.redis.is_some() || (self.etcd.is_some() && self.zookeeper.is_none())
     }
 
     /// Questions that work with data, until now.

@@ -166,6 +166,12 @@ impl Scene for Disturbed {
             "nobody else had the day: {seen}"
         );
         ensure!(
+            !(world.stage.has_leases() && matches!(answer, Some(Told::LostLease))),
+            "An answer that did not come is no loss: nobody else had the day, and its lease had not ended. Whoever does not know \
+             what came of its last word asks, or says so with an error.",
+            "{seen}"
+        );
+        ensure!(
             first + second >= 1,
             "A day is done when its report was taken, and not before.",
             "{seen}"

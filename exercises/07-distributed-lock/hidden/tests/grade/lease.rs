@@ -18,8 +18,9 @@ pub async fn long(cx: &Check, stage: &Stage, test: &str) -> Outcome {
     let begun = tokio::time::Instant::now();
     let mut cut = false;
     while begun.elapsed() < 3 * stage.ttl {
-        if !cut && begun.elapsed() > stage.ttl {
-            cut = holder.taps.cut_leases();
+        if !cut && stage.has_leases() && begun.elapsed() > stage.ttl {
+            holder.taps.cut_leases();
+            cut = true;
         }
         for other in others.iter_mut() {
             let asked = tokio::time::Instant::now();
