@@ -15,33 +15,7 @@ use time::OffsetDateTime;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub async fn purge(cx: &Check) -> Outcome {
-    tokio::try_join!(by_state(cx), by_end(cx), used_again(cx)).map(drop)
-}
-
-/// A key that was forgotten, for another order; the provider still knows whatever it was given the first time.
-async fn used_again(cx: &Check) -> Outcome {
-    let pg = database(cx).await?;
-    let stage = Stage::set(cx, &pg, LONG).await?;
-    let first = Checkout::new(Acquirer::OncePerKey, "used-first");
-    let request = PayReq {
-        order_id: "order-used-again".to_owned(),
-        ..first.request.clone()
-    };
-    let again = Checkout {
-        request,
-        ..first.clone()
-    };
-    let paid = within(SOON, "a payment", first.send(&stage.a.payments)).await?;
-    succeeded(&paid.or_observed("a payment failed")?)?;
-    purged(&stage, OffsetDateTime::now_utc() + 25 * HOUR).await?;
-    let paid = within(SOON, "a payment", again.send(&stage.b.payments)).await?;
-    succeeded(&paid.or_observed("a payment failed whose key had been purged")?)?;
-    stage.charged_once(&again).map_err(|failure| {
-        failure.because(
-            "The provider remembers its keys for longer than the service does: one that is made of the merchant's key alone \
-             stands for the forgotten payment, whose receipt it returns.",
-        )
-    })
+    tokio::try_join!(by_state(cx), by_end(cx)).map(drop)
 }
 
 /// A payment that began before the cut and ended after it.
