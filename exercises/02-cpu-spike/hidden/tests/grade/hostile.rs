@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use cpu_spike_hidden::model::{Model, excerpt};
-use cpu_spike_hidden::subject::{MAX_EVENT_BYTES, Pipeline, Reject};
+use cpu_spike_hidden::subject::{Action, MAX_EVENT_BYTES, Pipeline, Reject};
 use cpu_spike_hidden::traffic;
 use harness::{Check, Failure, OrObserved, Outcome};
 
@@ -39,6 +39,9 @@ fn judge(cx: &Check) -> Outcome {
     )?;
     refused(&subject, &"[".repeat(1 << 20), &[Reject::TooLarge])?;
 
+    cx.stage("half a surrogate pair in a text that only a rule looks at");
+    half_a_pair()?;
+
     cx.stage("64 levels");
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         // The event itself is the first.
@@ -73,6 +76,30 @@ fn judge(cx: &Check) -> Outcome {
                     refused(&subject, &raw, &either)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// A text that cannot be decoded is no text that a rule does not hold for: then it would be the way past every rule.
+fn half_a_pair() -> Outcome {
+    let rules = [
+        traffic::rule("a note", "note", "sqlmap", Action::Block),
+        traffic::rule("a mark", "body.mark", "sqlmap", Action::Flag),
+    ];
+    let subject = pipeline(&rules)?;
+    for (note, mark) in [(r#""\ud800 sqlmap""#, r#""""#), (r#""""#, r#""sqlmap \udc00""#)] {
+        let raw = format!(
+            r#"{{"id":1,"tenant":"t","at":2,"note":{note},"body":{{"path":"/","agent":"x","mark":{mark}}}}}"#
+        );
+        let (result, out) = processed(&subject, raw.as_bytes());
+        if result != Err(Reject::Malformed) || !out.is_empty() {
+            return Err(Failure::new(format!("the answer was {result:?}, not Malformed"))
+                .because(
+                    "A field that a rule looks at is a text, or the event is no event: what cannot be decoded is a way past every \
+                     rule otherwise.",
+                )
+                .evidence(format!("the event: {raw}")));
         }
     }
     Ok(())
