@@ -49,6 +49,12 @@ impl Warehouse {
         self.busy_where("true").await
     }
 
+    /// Whether a statement of the service's waits for a lock.
+    pub async fn waits_for_a_lock(&self) -> Result<bool, Failure> {
+        let waiting = self.busy_where("wait_event_type = 'Lock'").await?;
+        Ok(!waiting.is_empty())
+    }
+
     async fn busy_where(&self, condition: &str) -> Result<Vec<String>, Failure> {
         let sql = format!(
             "SELECT pid, state, left(query, 160) AS query, round(extract(epoch FROM now() - query_start), 1) AS secs

@@ -12,9 +12,9 @@ const POOL: u32 = 4;
 /// More than the steps that a service may make before it looks, however rarely it looks.
 const STEPS_MAX: u64 = 100;
 const LINES: i64 = 600;
-const UPLOAD_LEN: usize = 200_000;
+pub const UPLOAD_LEN: usize = 200_000;
 
-const UNSEEN: &str = "The server did not see that the client had left: it reads a connection only as far as somebody asks for \
+pub const UNSEEN: &str = "The server did not see that the client had left: it reads a connection only as far as somebody asks for \
                       what comes over it, and what is unread hides the end.";
 
 pub async fn during_the_calculation(cx: &Check) -> Outcome {

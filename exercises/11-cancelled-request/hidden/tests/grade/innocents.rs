@@ -39,8 +39,12 @@ async fn late_cancellation(cx: &Check) -> Outcome {
     let url = front.url().to_owned();
     let stage = Stage::at(cx, pg, &url, 2).await?;
     stage.quick(SOON).await?;
-    let leaving = Wanted::slow("leaving", 2.0);
-    let staying = [Wanted::slow("staying-1", 5.0), Wanted::slow("staying-2", 2.0)];
+    // Whoever looks for a statement by its comment has to read all of it.
+    let leaving = Wanted::slow("q3-emea-1", 2.0);
+    let staying = [
+        Wanted::slow("q3-emea-17", 5.0),
+        Wanted::slow("old-q3-emea-1", 2.0),
+    ];
     let visit = stage.order(&leaving).await?;
     stage.until_at_the_warehouse(&leaving, SOON).await?;
     let mut stays = vec![stage.order(&staying[0]).await?];

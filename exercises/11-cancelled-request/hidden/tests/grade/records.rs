@@ -12,13 +12,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use cancelled_request_hidden::prices::Prices;
-use cancelled_request_hidden::stage::{ACQUIRE, END, GRACE, SOON, database};
+use cancelled_request_hidden::stage::{ACQUIRE, END, GRACE, SOON, Stage, database};
 use cancelled_request_hidden::subject::{AppCfg, AppState, Probe, app};
 use cancelled_request_hidden::traffic::Wanted;
+use cancelled_request_hidden::visit::Leave;
 use cancelled_request_hidden::warehouse::{Record, Warehouse};
 use harness::postgres::{PgTap, Postgres, RuleGuard};
 use harness::sweep::{After, Case, Scene, Sweep};
-use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
+use harness::{Check, Failure, OrObserved, Outcome, ensure, eventually, within};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
@@ -44,6 +45,64 @@ pub async fn whole(cx: &Check) -> Outcome {
         .abort(move |case: Case| GivenUp::build(world.clone(), case))
         .await?;
     cx.note(format!("{} points were disturbed", swept.points.len()));
+    at_a_lock(cx, "results").await?;
+    at_a_lock(cx, "audit").await
+}
+
+/// The client leaves while its report's last words to the database wait there for a table: for that of the results, and the
+/// statement has to end; for that of the audit, and the rows are stored with the entry of their end, or not at all.
+async fn at_a_lock(cx: &Check, table: &str) -> Outcome {
+    cx.stage(format!(
+        "`{table}` is locked when a report is to be stored, and its client leaves"
+    ));
+    let stage = Stage::set(cx, 4).await?;
+    let wanted = Wanted::new(format!("left-at-the-{table}"), LINES).in_market("slow");
+    stage.prices.hold("slow");
+    let visit = stage.order(&wanted).await?;
+    let asked = stage
+        .prices
+        .until("slow", "the price request", SOON, |asked| asked.arrived == 1);
+    asked.await?;
+    let broken = |error| Failure::environment(format!("failed to lock a table: {error}"));
+    let mut auditor = stage.pg.admin().await?;
+    auditor
+        .execute(&format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE"))
+        .await
+        .map_err(broken)?;
+    stage.prices.release("slow");
+    let waits = eventually(SOON, "a statement that waits for the table", async || {
+        let waiting = stage.warehouse.waits_for_a_lock().await;
+        waiting.map_or_else(|failure| Some(Err(failure)), |waits| waits.then_some(Ok(())))
+    });
+    waits.await??;
+    visit.leave(Leave::Fin);
+    stage.door.until_left(&wanted.id, END).await;
+    if table == "results" {
+        let ended = stage.warehouse.until_idle(END).await;
+        ended.map_err(|failure| {
+            failure.because(
+                "A statement that is quick as a rule waits for a lock all the same: whatever the report has the database do ends \
+                 with its client.",
+            )
+        })?;
+    }
+    stage.quiet().await;
+    auditor.execute("ROLLBACK").await.map_err(broken)?;
+    auditor.close().await.ok();
+    stage.warehouse.until_ended(&wanted.id, ENDED).await?;
+    stage.quiet().await;
+    let record = stage.warehouse.record(&wanted.id).await?;
+    ensure!(
+        matches!(
+            (&record.ends()[..], record.rows),
+            (["cancelled"], 0) | (["done"], LINES)
+        ),
+        "The rows of a report and the entry that it is done are one thing: what is stored by itself stays when the other is \
+         given up.",
+        "the client left while its report waited for `{table}`; the records say {:?} and {} rows",
+        record.events,
+        record.rows
+    );
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use cancelled_request_hidden::traffic::Wanted;
 use cancelled_request_hidden::visit::{LEAVES, Leave};
 use harness::{Check, Outcome, ensure};
 
+use crate::departures::{UNSEEN, UPLOAD_LEN};
+
 const DETACHED: &str =
     "The job is a task of its own that nobody has told: it goes on as if somebody were waiting.";
 
@@ -68,10 +70,12 @@ pub async fn for_a_connection(cx: &Check) -> Outcome {
 
 pub async fn for_the_price(cx: &Check) -> Outcome {
     let stage = Stage::set(cx, 4).await?;
-    for how in LEAVES {
-        let market = format!("slow-{how:?}");
+    let clients = LEAVES.into_iter().flat_map(|how| [(how, 0), (how, UPLOAD_LEN)]);
+    for (how, upload) in clients {
+        let market = format!("slow-{how:?}-{upload}");
         stage.prices.hold(&market);
-        let wanted = Wanted::new(format!("waits-for-the-price-{how:?}"), 5).in_market(&market);
+        let wanted = Wanted::new(format!("waits-for-the-price-{how:?}-{upload}"), 5);
+        let wanted = wanted.in_market(&market).with_upload(upload);
         let visit = stage.order(&wanted).await?;
         let asked = stage
             .prices
@@ -84,9 +88,13 @@ pub async fn for_the_price(cx: &Check) -> Outcome {
                 asked.gone == 1
             });
         gone.await.map_err(|failure| {
-            failure
-                .because(DETACHED)
-                .evidence(format!("the client had left by {how:?}"))
+            let failure = match upload {
+                0 => failure.because(DETACHED),
+                _ => failure.because(UNSEEN),
+            };
+            failure.evidence(format!(
+                "the client had left by {how:?}, having sent {upload} bytes or more"
+            ))
         })?;
     }
     Ok(())
