@@ -93,7 +93,8 @@ pub async fn close(db: &PgPool, id: u32) -> Result<(), BankError> {
     .await?;
     match closed.rows_affected() {
         1 => Ok(()),
-        _ => Err(BankError::NotEmpty),
+        // Another teller has closed it, or it is not empty.
+        _ => find(db, id).await.and(Err(BankError::NotEmpty)),
     }
 }
 
