@@ -48,12 +48,9 @@ pub async fn whole(cx: &Check) -> Outcome {
     at_the_last_entry(cx).await
 }
 
-/// The client leaves while its report's last words to the database wait there for a table: for that of the results, and the
-/// statement has to end; for that of the audit, and the rows are stored with the entry of their end, or not at all.
-async fn at_a_lock(cx: &Check, table: &str) -> Outcome {
-    cx.stage(format!(
-        "`{table}` is locked when a report is to be stored, and its client leaves"
-    ));
+/// The client leaves while the entry of its report's end waits in the server: the rows are stored with it, or not at all.
+async fn at_the_last_entry(cx: &Check) -> Outcome {
+    cx.stage("the audit is locked when a report is to be entered as done, and its client leaves");
     let stage = Stage::set(cx, 4).await?;
     let wanted = Wanted::new("left-at-the-last-entry", LINES).in_market("slow");
     stage.prices.hold("slow");
