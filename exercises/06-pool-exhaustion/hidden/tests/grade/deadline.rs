@@ -66,14 +66,6 @@ impl Blocked {
         }
     }
 
-    /// How many of the role's statements wait for the table.
-    pub async fn waiting(&self, role: &str) -> Result<i64, Failure> {
-        let sql = format!(
-            "SELECT count(*), '' FROM pg_stat_activity WHERE usename = '{role}' AND state = 'active' AND wait_event_type = 'Lock'"
-        );
-        Ok(self.row(&sql).await?.0)
-    }
-
     /// How many sessions the role has.
     pub async fn sessions(&self, role: &str) -> Result<i64, Failure> {
         let sql = format!("SELECT count(*), '' FROM pg_stat_activity WHERE usename = '{role}'");

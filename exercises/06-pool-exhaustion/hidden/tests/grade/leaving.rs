@@ -1,17 +1,15 @@
 //! Callers that go away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use harness::postgres::{Postgres, RuleGuard};
 use harness::sweep::{self, After, Case, Scene};
-use harness::{Check, Failure, Outcome, ensure, eventually};
+use harness::{Check, Failure, Outcome, ensure};
 use pool_exhaustion_hidden::calls::Gets;
 use pool_exhaustion_hidden::stage::{SOON, Stage, database};
 use pool_exhaustion_hidden::subject::{OrderError, OrderId};
 use pool_exhaustion_hidden::traffic::{FLAT_CENTS, fresh, is_shop_order, placed};
 
-use super::deadline::Blocked;
 use super::overload::{fill, wait_for};
 
 const LEAKED: &str = "A caller that goes away takes its place with it: what counts who is inside is only put right behind an \
@@ -52,8 +50,6 @@ pub async fn places(cx: &Check) -> Outcome {
             .await?;
         stage.settle().await;
     }
-    cx.stage("those who are inside go away while the database works for them");
-    overtaken(&stage).await?;
     let after = capacity(&stage, LEAKED).await?;
     ensure!(
         after <= before.max(max_db),
@@ -62,41 +58,6 @@ pub async fn places(cx: &Check) -> Outcome {
          {max_db}"
     );
     stage.nothing_left_open().await
-}
-
-/// A statement runs on in the server when its caller has gone, until somebody has ended it: for so long its place is taken.
-async fn overtaken(stage: &Stage) -> Outcome {
-    const LOOKS: usize = 20;
-    let max_db = stage.cfg.max_db as i64;
-    let role = stage.tap.config().user.clone();
-    let blocked = Blocked::begin(&stage.pg).await?;
-    let inside = Gets::send(&stage.orders, stage.cfg.max_db);
-    let all = eventually(
-        SOON,
-        "the statements of as many as may be inside",
-        async || match blocked.waiting(&role).await {
-            Ok(waiting) => (waiting >= max_db).then_some(Ok(())),
-            Err(failure) => Some(Err(failure)),
-        },
-    );
-    all.await??;
-    inside.abandon().await;
-    let next = Gets::send(&stage.orders, stage.cfg.max_db);
-    let mut most = 0;
-    for _ in 0..LOOKS {
-        most = most.max(blocked.waiting(&role).await?);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    blocked.end().await?;
-    ensure!(
-        most <= max_db,
-        "A place is given away when its caller has gone, and the database still works for that one: whoever leaves and comes \
-         again multiplies what the database has to do.",
-        "{most} statements were running in the server at one time, with max_db = {max_db}; the callers of the first {max_db} \
-         had gone away"
-    );
-    next.all_right(SOON, "after others had gone away in the database", LEAKED)
-        .await
 }
 
 /// How many requests are in the database when there are more of them than it may have.
