@@ -71,6 +71,8 @@ pub async fn for_nothing(cx: &Check, acquirer: Acquirer, effect: Effect) -> Outc
 /// The first request's provider does not answer, and its lease ends. A duplicate at its own instance must not wait for
 /// longer than the others.
 pub async fn for_the_hung(cx: &Check) -> Outcome {
+    /// Also on a starved machine well before the service's own limit for the provider lets go of the first request.
+    const TOLD: Duration = Duration::from_secs(3);
     let pg = &database(cx).await?;
     let stage = Arc::new(Stage::set(cx, pg, SHORT).await?);
     let checkout = Checkout::new(Acquirer::OncePerKey, "waits-for-the-hung");
