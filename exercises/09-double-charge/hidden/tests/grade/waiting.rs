@@ -92,7 +92,7 @@ pub async fn for_the_hung(cx: &Check) -> Outcome {
     let taken_over = insisting.await.is_ok();
     if taken_over {
         let answer = within(
-            SOON,
+            TOLD,
             "an answer to a duplicate at the first request's own instance",
             waits,
         );

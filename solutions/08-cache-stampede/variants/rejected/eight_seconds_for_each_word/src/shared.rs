@@ -16,7 +16,7 @@ const LEASE: Duration = Duration::from_secs(2);
 pub(crate) const POLL: Duration = Duration::from_millis(25);
 
 /// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(crate) struct Shared {
     client: Client,
