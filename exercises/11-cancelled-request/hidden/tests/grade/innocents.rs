@@ -25,8 +25,32 @@ const NEXT: Duration = Duration::from_secs(6);
 const AGAIN: Duration = Duration::from_millis(10);
 
 pub async fn not_hit(cx: &Check) -> Outcome {
-    let (late, many) = tokio::join!(late_cancellation(cx), many(cx));
-    late.and(many)
+    let (late, many, namesake) = tokio::join!(late_cancellation(cx), many(cx), namesake(cx));
+    late.and(many).and(namesake)
+}
+
+/// Who leaves has a name with which the name of somebody who stays begins.
+async fn namesake(cx: &Check) -> Outcome {
+    let stage = Stage::set(cx, POOL).await?;
+    stage.quick(SOON).await?;
+    let staying = Wanted::slow("q3-emea-17", 3.0);
+    let stays = stage.order(&staying).await?;
+    stage.until_at_the_warehouse(&staying, SOON).await?;
+    let leaving = Wanted::slow("q3-emea-1", FOREVER_S);
+    let visit = stage.order(&leaving).await?;
+    stage.until_at_the_warehouse(&leaving, SOON).await?;
+    visit.leave(Leave::Fin);
+    let answer = stays.answer(2 * SOON, "the answer to whoever stayed").await?;
+    ensure!(
+        answer.status == 200,
+        "A statement that is found by the comment in it is found by the whole comment: names of reports begin with each other.",
+        "{} stayed, {} left, and the one that stayed was answered {} {}",
+        staying.id,
+        leaving.id,
+        answer.status,
+        answer.body
+    );
+    Ok(())
 }
 
 /// The statement of a client that has left ends by itself, and what was to cancel it is held up. If somebody else has
