@@ -184,36 +184,7 @@ pub async fn refused(cx: &Check) -> Outcome {
             raw.as_bytes(),
             "After a refused set the next good one is in force.",
         )
-    })?;
-    large_together(&subject)
-}
-
-/// Each of these patterns is well below the size that `regex` allows for one, and all of them are above it.
-fn large_together(subject: &Pipeline) -> Outcome {
-    const BECAUSE: &str = "`regex` refuses none of these patterns: what is too large is a set made of them, and that is nobody's \
-                           rule.";
-    let rules: Vec<RuleSpec> = (0..5)
-        .map(|n| {
-            rule(
-                &format!("large-{n}"),
-                "body.path",
-                &format!(r"\w{{80}}{n}$"),
-                Action::Flag,
-            )
-        })
-        .collect();
-    Pipeline::new(rules.clone())
-        .or_observed("Pipeline::new refused rules that are in order")
-        .map_err(|failure| failure.because(BECAUSE))?;
-    subject
-        .reload(rules.clone())
-        .or_observed("reload() refused rules that are in order")
-        .map_err(|failure| failure.because(BECAUSE))?;
-    let raw = format!(
-        r#"{{"id":1,"tenant":"t","at":2,"body":{{"path":"{}3","agent":"x"}}}}"#,
-        "a".repeat(90)
-    );
-    answered(subject, &Model::new(&rules), raw.as_bytes(), BECAUSE)
+    })
 }
 
 pub async fn one_set(_cx: &Check) -> Outcome {
