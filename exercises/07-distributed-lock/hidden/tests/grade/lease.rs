@@ -29,7 +29,7 @@ pub async fn long(cx: &Check, stage: &Stage, test: &str) -> Outcome {
             stage.desk.late(asked.elapsed());
             ensure!(
                 matches!(told, Told::HeldBy(_)),
-                LONG,
+                if cut { ONCE } else { LONG },
                 "{:?} after its beginning a job still ran, with a `ttl` of {:?}, and another replica was told {told:?}",
                 begun.elapsed(),
                 stage.ttl
