@@ -77,6 +77,13 @@ impl Branch {
         })
     }
 
+    /// The service once more, on the same database and with the same count of calls.
+    pub async fn anew(&self, cx: &Check, cfg: BankConfig) -> Result<Branch, Failure> {
+        let calls = self.calls.clone();
+        let fresh = Branch::at(cx, self.pg.clone(), cfg).await?;
+        Ok(Branch { calls, ..fresh })
+    }
+
     /// What it means if no call returns any more.
     pub fn if_stuck(&self, cx: &Check, what: &'static str, because: &str) {
         let calls = self.calls.clone();

@@ -23,14 +23,8 @@ const API: &str = "DynamoDB_20120810.";
 /// Serves a client that has just connected, until it or the server has closed.
 pub(super) async fn serve(shared: Arc<Shared>, client: TcpStream, server: (String, u16)) {
     let mut cuts = shared.cuts.subscribe();
-    let mut link = shared.link.subscribe();
-    if link.borrow().refused > 0 {
+    if !shared.admits(&mut cuts).await {
         return;
-    }
-    // While the link is silent nothing reaches the server, the opening of a connection neither.
-    tokio::select! {
-        () = audible(&mut link) => {}
-        _ = cuts.changed() => return,
     }
     let number = shared.note(|books| {
         books.counts.connections_total += 1;

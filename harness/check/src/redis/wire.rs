@@ -44,15 +44,8 @@ enum End {
 pub(super) async fn serve(shared: Arc<Shared>, client: TcpStream, server: (String, u16)) {
     shared.note(|books| books.counts.attempts += 1);
     let mut cuts = shared.cuts.subscribe();
-    let mut link = shared.link.subscribe();
-    if link.borrow().refused > 0 {
+    if !shared.admits(&mut cuts).await {
         return;
-    }
-    // While the link is silent nothing reaches the server, the opening of a connection neither. Whoever is refused or cut
-    // meanwhile is told so.
-    tokio::select! {
-        () = audible(&mut link) => {}
-        _ = cuts.changed() => return,
     }
     // A server that can't be reached shows as a connection that is closed without an answer.
     converse(shared, client, server, cuts).await.ok();

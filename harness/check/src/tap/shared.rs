@@ -1,6 +1,6 @@
 //! What the connections of one tap share.
 
-use super::{Link, LinkState, Protocol, Rules};
+use super::{Link, LinkState, Protocol, Rules, audible};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -25,6 +25,19 @@ impl<P: Protocol> Shared<P> {
             changed: Notify::new(),
             setting,
             books: Mutex::default(),
+        }
+    }
+
+    /// Whether a client that has just come is served. While the link is silent nothing reaches the server, the opening of a
+    /// connection neither; whoever is refused or, by `cuts`, cut meanwhile is told so.
+    pub(crate) async fn admits(&self, cuts: &mut watch::Receiver<u64>) -> bool {
+        let mut link = self.link.subscribe();
+        if link.borrow().refused > 0 {
+            return false;
+        }
+        tokio::select! {
+            () = audible(&mut link) => true,
+            _ = cuts.changed() => false,
         }
     }
 

@@ -39,14 +39,8 @@ struct Connection {
 /// Serves a client that has just connected, until either side closes.
 pub(super) async fn serve(shared: Arc<Shared>, client: TcpStream, server: (String, u16)) {
     let mut cuts = shared.cuts.subscribe();
-    let mut link = shared.link.subscribe();
-    if link.borrow().refused > 0 {
+    if !shared.admits(&mut cuts).await {
         return;
-    }
-    // While the link is silent nothing reaches the node, the opening of a connection neither.
-    tokio::select! {
-        () = audible(&mut link) => {}
-        _ = cuts.changed() => return,
     }
     let number = {
         let counts = &mut shared.books().counts;

@@ -134,7 +134,7 @@ async fn any_two(cx: &Check, branch: &Branch) -> Result<usize, Failure> {
     }
     deposit(&branch.pg, &others, 1_000).await?;
     // Anew, so that these accounts are there before the service starts; opening them later is another check's.
-    let fresh = Branch::at(cx, branch.pg.clone(), ROOMY).await?;
+    let fresh = branch.anew(cx, ROOMY).await?;
     let partners = others[4..].chunks_exact(2).map(|pair| (pair[0], pair[1]));
     let pairs: Vec<_> = others[..4]
         .iter()
@@ -144,14 +144,7 @@ async fn any_two(cx: &Check, branch: &Branch) -> Result<usize, Failure> {
     for at_one_time in pairs.chunks(CUSTOMERS) {
         let mut set = JoinSet::new();
         for (from, to) in at_one_time.iter().copied() {
-            let (calls, bank, pulse) = (branch.calls.clone(), fresh.bank.clone(), fresh.pulse.clone());
-            calls.note_made();
-            set.spawn(async move {
-                let answer = bank.transfer(from, to, 1).await;
-                calls.note_returned();
-                pulse.beat();
-                answer
-            });
+            fresh.transfer(&mut set, from, to, 1);
         }
         while let Some(answer) = set.join_next().await {
             succeeded(returned(answer)?)?;
@@ -176,23 +169,14 @@ async fn crossing(cx: &Check, branch: &Branch) -> Result<usize, Failure> {
     ids.dedup();
     ids.retain(|id| *id > ACCOUNTS + 2);
     deposit(&branch.pg, &ids, 1_000).await?;
-    let fresh = Branch::at(cx, branch.pg.clone(), ROOMY).await?;
+    let fresh = branch.anew(cx, ROOMY).await?;
     for crossing in crossings {
         let gate = fresh.tap.hold_replies(|request| request.runs_data());
         let mut set = JoinSet::new();
-        let mut begun = Vec::new();
         for (from, to) in crossing {
-            let (calls, bank, pulse) = (branch.calls.clone(), fresh.bank.clone(), fresh.pulse.clone());
-            calls.note_made();
-            begun.push(set.spawn(async move {
-                let answer = bank.transfer(from, to, 1).await;
-                calls.note_returned();
-                pulse.beat();
-                answer
-            }));
+            fresh.transfer(&mut set, from, to, 1);
             // Whoever waits for a lock does so where nobody sees it, and has a moment to get there.
-            let all = begun.len();
-            until_waiting(&branch.pulse, || gate.waiting(), all).await;
+            until_waiting(&branch.pulse, || gate.waiting(), set.len()).await;
         }
         gate.open();
         drop(gate);
