@@ -28,7 +28,17 @@ pub struct Gate {
     left: Notify,
     /// First come, first in: whoever has this is next.
     next: Mutex<()>,
+    /// Who has no right of way comes by here first, one at a time.
+    line: Mutex<()>,
     meter: RefCell<Box<dyn FnMut() -> Option<f64>>>,
+}
+
+/// Who is let in when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    InLine,
+    /// Before the line: somebody inside, or who was, waits for it.
+    Before,
 }
 
 /// A place inside, given back on drop.
@@ -59,6 +69,7 @@ impl Gate {
             inside: Cell::new(0),
             left: Notify::new(),
             next: Mutex::new(()),
+            line: Mutex::new(()),
             meter: RefCell::new(meter),
         }
     }
@@ -68,7 +79,11 @@ impl Gate {
         self.always
     }
 
-    pub async fn enter(&self) -> Place<'_> {
+    pub async fn enter(&self, turn: Turn) -> Place<'_> {
+        let _line = match turn {
+            Turn::InLine => Some(self.line.lock().await),
+            Turn::Before => None,
+        };
         let _next = self.next.lock().await;
         if self.inside.get() >= self.always {
             // From here on: what was idle before somebody entered says nothing.
@@ -146,7 +161,7 @@ mod tests {
     async fn crowd(gate: &Gate, comers: usize) -> Vec<Place<'_>> {
         let mut inside = Vec::new();
         for _ in 0..comers {
-            match tokio::time::timeout(10 * SAMPLE, gate.enter()).await {
+            match tokio::time::timeout(10 * SAMPLE, gate.enter(Turn::InLine)).await {
                 Ok(place) => inside.push(place),
                 Err(_) => break,
             }
@@ -183,7 +198,7 @@ mod tests {
             Box::new(move || Some(if seen.get() < 4 { 0.5 } else { 0.0 })),
         );
         let mut places = Vec::new();
-        while let Ok(place) = tokio::time::timeout(10 * SAMPLE, gate.enter()).await {
+        while let Ok(place) = tokio::time::timeout(10 * SAMPLE, gate.enter(Turn::InLine)).await {
             places.push(place);
             inside.set(places.len());
         }
@@ -193,8 +208,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_leaves_lets_the_next_in() {
         let gate = Gate::with(1, 1, Box::new(|| None));
-        let first = gate.enter().await;
-        let mut second = std::pin::pin!(gate.enter());
+        let first = gate.enter(Turn::InLine).await;
+        let mut second = std::pin::pin!(gate.enter(Turn::InLine));
         tokio::select! {
             biased;
             _ = &mut second => panic!("two are inside"),
@@ -206,6 +221,29 @@ mod tests {
             _ = &mut second => {}
             () = tokio::time::sleep(SAMPLE) => panic!("the place stays empty"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn right_of_way_is_before_the_line() {
+        let gate = Gate::with(1, 1, Box::new(|| None));
+        let came = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let come = async |name: &'static str, turn: Turn| {
+            let _place = gate.enter(turn).await;
+            came.borrow_mut().push(name);
+        };
+        let first = gate.enter(Turn::InLine).await;
+        // Whoever is at the head of the line by then stays there.
+        let line = ["head", "second", "third"].map(|name| come(name, Turn::InLine));
+        let reference = async {
+            tokio::time::sleep(SAMPLE).await;
+            let entering = come("reference", Turn::Before);
+            tokio::join!(entering, async {
+                tokio::time::sleep(SAMPLE).await;
+                drop(first);
+            });
+        };
+        tokio::join!(futures_util::future::join_all(line), reference);
+        assert_eq!(*came.borrow(), ["head", "reference", "second", "third"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Cargo decides by modification times whether to compile again. It misses a file that was put back with an old time,
 //! and a migration that was added without an edit in Rust, which `sqlx::migrate!` reads as it expands. So the files of
 //! a subject are hashed, names included, and where cargo could miss a difference its record of the package is removed.
+//! So it is where a workbook was moved together with what was built: what was compiled then names files that are not there.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -15,7 +16,10 @@ use crate::errors::Error;
 
 /// What a package was last built from: file → hash of its content.
 #[derive(Default, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Stamp {
+    /// Where the package lay.
+    folder: PathBuf,
     files: BTreeMap<PathBuf, u64>,
     /// Seconds since 1970 when the build had ended.
     built: u64,
@@ -26,6 +30,7 @@ pub fn refresh(target: &Path, package: &str, folder: &Path) -> Result<(), Error>
     let stamp = load(target, package);
     let files = hashes(folder)?;
     let same_names = stamp.files.keys().eq(files.keys());
+    let same_place = stamp.folder == folder;
     let built = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(stamp.built);
     let changed: Vec<&PathBuf> = files
         .iter()
@@ -37,8 +42,8 @@ pub fn refresh(target: &Path, package: &str, folder: &Path) -> Result<(), Error>
             .and_then(|file| file.modified())
             .is_ok_and(|modified| modified > built)
     };
-    let cargo_sees_it = same_names && changed.iter().all(newer);
-    if (!changed.is_empty() || !same_names) && !cargo_sees_it {
+    let cargo_sees_it = changed.iter().all(newer);
+    if !(same_place && same_names && cargo_sees_it) {
         forget(target, package);
     }
     Ok(())
@@ -50,6 +55,7 @@ pub fn remember(target: &Path, package: &str, folder: &Path) -> Result<(), Error
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let stamp = Stamp {
+        folder: folder.to_owned(),
         files: hashes(folder)?,
         built,
     };
@@ -216,5 +222,21 @@ mod tests {
         assert!(refresh(), "cargo sees an edit with a new time by itself");
         std::fs::write(folder.path().join("src/added.sql"), "").unwrap();
         assert!(!refresh(), "an added file was missed");
+    }
+
+    #[test]
+    fn a_workbook_that_was_moved_is_compiled_again() {
+        let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = tempfile::tempdir().unwrap();
+        for place in [&before, &after] {
+            std::fs::write(place.path().join("lib.rs"), "one").unwrap();
+        }
+        let fingerprint = target
+            .path()
+            .join("grade/.fingerprint/slow-query-0123456789abcdef");
+        std::fs::create_dir_all(&fingerprint).unwrap();
+        remember(target.path(), "slow-query", before.path()).unwrap();
+        refresh(target.path(), "slow-query", after.path()).unwrap();
+        assert!(!fingerprint.exists());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -15,10 +15,13 @@ use crate::child::{self, Ask, Told};
 use crate::compile;
 use crate::errors::Error;
 use crate::fleet::Fleet;
-use crate::gate::Gate;
+use crate::gate::{Gate, Turn};
 use crate::lend::Lender;
 use crate::manifest::{Broken, BudgetSpec, CheckSpec};
 use crate::score::{self, Figures};
+
+/// How long the others wait for the first verdict.
+const HEAD_START: Duration = Duration::from_secs(3);
 
 /// The hidden program of the reference, once it is built; `Err` says why it cannot be had.
 pub type Reference = watch::Receiver<Option<Result<PathBuf, String>>>;
@@ -67,8 +70,19 @@ impl Run<'_> {
         // What the broken code passes has no deadline to sit out: it comes first, so that there is soon something to read.
         let mut order: Vec<(usize, &CheckSpec)> = self.checks.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, spec)| spec.broken != Broken::Pass);
+        let leader = order
+            .first()
+            .map(|(place, _)| *place)
+            .filter(|_| self.has_leader(&order));
+        let heard = watch::Sender::new(leader.is_none());
         let mut judged = join_all(order.into_iter().map(async |(place, spec)| {
+            if leader != Some(place) {
+                let mut heard = heard.subscribe();
+                let first = heard.wait_for(|heard| *heard);
+                tokio::time::timeout(HEAD_START, first).await.ok();
+            }
             let (check, budgets) = self.judge(spec, &tests[&spec.name]).await;
+            heard.send_replace(true);
             if first.get().is_none() {
                 first.set(Some(self.begun.elapsed().as_secs_f64()));
             }
@@ -95,6 +109,14 @@ impl Run<'_> {
             seconds,
             ..blank(self.scenario)
         })
+    }
+
+    /// Whether the first of `order` is given the processors to itself for a while. What the broken code passes is judged
+    /// soon; beside nine checks that the same code hangs in, and their references, it is not. `verify` has nobody who waits
+    /// for the first line.
+    fn has_leader(&self, order: &[(usize, &CheckSpec)]) -> bool {
+        let passes = order.first().is_some_and(|(_, spec)| spec.broken == Broken::Pass);
+        passes && matches!(self.control, Control::Program(_))
     }
 
     /// The manifest and the code name the same checks.
@@ -185,7 +207,8 @@ impl Run<'_> {
     }
 
     async fn run_subject(&self, test: &str, sites: bool) -> Told {
-        self.run_program(self.program, self.folder, test, sites).await
+        self.run_program(self.program, self.folder, test, sites, Turn::InLine)
+            .await
     }
 
     /// `None` where there is no program to run as control.
@@ -199,16 +222,17 @@ impl Run<'_> {
             Err(_) => Err("its build was given up".to_owned()),
         };
         Some(match program {
+            // A subject was let in, and its verdict waits for this.
             Ok(program) => {
-                self.run_program(&program, self.reference_folder, test, false)
+                self.run_program(&program, self.reference_folder, test, false, Turn::Before)
                     .await
             }
             Err(error) => Told::missing(format!("the reference could not be built: {error}")),
         })
     }
 
-    async fn run_program(&self, program: &Path, folder: &Path, test: &str, sites: bool) -> Told {
-        let _place = self.gate.enter().await;
+    async fn run_program(&self, program: &Path, folder: &Path, test: &str, sites: bool, turn: Turn) -> Told {
+        let _place = self.gate.enter(turn).await;
         let postgres = self.fleet.postgres_job(self.scenario);
         let database = postgres.as_ref().map(|job| job.database.clone());
         let lender = Lender::new(self.fleet, self.scenario);

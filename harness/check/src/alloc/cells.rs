@@ -5,60 +5,100 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
-use super::scope::Totals;
 use super::{Heap, sites};
 
 /// Threads that count without contention at one time; more share one cell.
 const CELLS: usize = 1024;
 
-static TABLE: [ThreadCell; CELLS] = [const { ThreadCell::new() }; CELLS];
+static TABLE: [ThreadCell; CELLS] = [const { ThreadCell::new(false) }; CELLS];
 /// For threads beyond the table, and for what a thread frees while its thread-locals are being dropped.
-static SHARED: ThreadCell = ThreadCell::new();
+static SHARED: ThreadCell = ThreadCell::new(true);
 /// For the harness's own threads: never merged.
-static EXEMPT: ThreadCell = ThreadCell::new();
+static EXEMPT: ThreadCell = ThreadCell::new(true);
 
 /// Alone on its cache line, so that two threads' counting does not meet.
 #[repr(align(128))]
 struct ThreadCell {
     taken: AtomicBool,
+    /// Whether more than one thread counts here.
+    shared: bool,
+    counts: Counts,
+}
+
+/// What is live is what was asked for without what was given back: so a request touches two of these, a return one,
+/// and neither waits for what the other has written.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
     allocations: AtomicU64,
     bytes: AtomicU64,
-    live_bytes: AtomicI64,
+    given_back: AtomicU64,
+}
+
+impl Counts {
+    const fn new() -> Counts {
+        Counts {
+            allocations: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn read(&self) -> Heap {
+        let bytes = self.bytes.load(Relaxed);
+        Heap {
+            allocations: self.allocations.load(Relaxed),
+            bytes,
+            live_bytes: bytes.wrapping_sub(self.given_back.load(Relaxed)).cast_signed(),
+        }
+    }
+
+    #[inline]
+    fn count(&self, what: Counted, add: impl Fn(&AtomicU64, usize)) {
+        if let Some(size) = what.asked {
+            add(&self.allocations, 1);
+            add(&self.bytes, size);
+        }
+        if let Some(size) = what.given_back {
+            add(&self.given_back, size);
+        }
+    }
+}
+
+/// One call of the allocator, in bytes.
+#[derive(Clone, Copy)]
+struct Counted {
+    asked: Option<usize>,
+    given_back: Option<usize>,
+}
+
+/// By anybody at any time.
+fn add_shared(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Relaxed);
+}
+
+/// Only the owner writes, so a load and a store do, without a locked instruction.
+#[inline]
+fn add_owned(counter: &AtomicU64, more: usize) {
+    counter.store(counter.load(Relaxed).wrapping_add(more as u64), Relaxed);
 }
 
 impl ThreadCell {
-    const fn new() -> ThreadCell {
+    const fn new(shared: bool) -> ThreadCell {
         ThreadCell {
             taken: AtomicBool::new(false),
-            allocations: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            live_bytes: AtomicI64::new(0),
+            shared,
+            counts: Counts::new(),
         }
     }
 
-    fn add(&self, allocations: u64, bytes: u64, live_bytes: i64) {
-        if std::ptr::eq(self, &SHARED) || std::ptr::eq(self, &EXEMPT) {
-            self.allocations.fetch_add(allocations, Relaxed);
-            self.bytes.fetch_add(bytes, Relaxed);
-            self.live_bytes.fetch_add(live_bytes, Relaxed);
+    #[inline]
+    fn count(&self, what: Counted) {
+        if self.shared {
+            self.counts.count(what, add_shared);
         } else {
-            // Only the owner writes, so a load and a store do, without a locked instruction.
-            self.allocations
-                .store(self.allocations.load(Relaxed).wrapping_add(allocations), Relaxed);
-            self.bytes
-                .store(self.bytes.load(Relaxed).wrapping_add(bytes), Relaxed);
-            self.live_bytes
-                .store(self.live_bytes.load(Relaxed).wrapping_add(live_bytes), Relaxed);
-        }
-    }
-
-    fn read(&self) -> Heap {
-        Heap {
-            allocations: self.allocations.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
-            live_bytes: self.live_bytes.load(Relaxed),
+            self.counts.count(what, add_owned);
         }
     }
 }
@@ -80,9 +120,10 @@ thread_local! {
     static IN_SITES: Cell<bool> = const { Cell::new(false) };
     // With destructors: touched only outside the allocator's fast path.
     static LEASE: RefCell<Option<Lease>> = const { RefCell::new(None) };
-    static SCOPE: RefCell<Option<Arc<Totals>>> = const { RefCell::new(None) };
+    static SCOPE: RefCell<Option<Arc<Counts>>> = const { RefCell::new(None) };
 }
 
+#[inline]
 fn cell() -> &'static ThreadCell {
     match CELL.get() {
         Some(cell) => cell,
@@ -111,31 +152,29 @@ fn claim() -> &'static ThreadCell {
 }
 
 #[inline]
-fn count(allocations: u64, bytes: u64, live_bytes: i64) {
-    cell().add(allocations, bytes, live_bytes);
+fn count(what: Counted) {
+    cell().count(what);
     if SCOPED.get() {
-        count_scoped(allocations, bytes, live_bytes);
+        count_scoped(what);
     }
 }
 
 #[cold]
-fn count_scoped(allocations: u64, bytes: u64, live_bytes: i64) {
+fn count_scoped(what: Counted) {
     // `try_borrow`: entering a scope drops the previous one, which may free memory.
     SCOPE
         .try_with(|scope| {
             if let Ok(scope) = scope.try_borrow()
                 && let Some(totals) = scope.as_ref()
             {
-                totals.allocations.fetch_add(allocations, Relaxed);
-                totals.bytes.fetch_add(bytes, Relaxed);
-                totals.live_bytes.fetch_add(live_bytes, Relaxed);
+                totals.count(what, add_shared);
             }
         })
         .ok();
 }
 
 /// While it lives, this thread counts into `totals` as well.
-pub(super) fn enter(totals: Arc<Totals>) -> Entered {
+pub(super) fn enter(totals: Arc<Counts>) -> Entered {
     SCOPED.set(false);
     let outer = SCOPE.with_borrow_mut(|scope| scope.replace(totals));
     SCOPED.set(true);
@@ -143,7 +182,7 @@ pub(super) fn enter(totals: Arc<Totals>) -> Entered {
 }
 
 pub(super) struct Entered {
-    outer: Option<Arc<Totals>>,
+    outer: Option<Arc<Counts>>,
 }
 
 impl Drop for Entered {
@@ -168,17 +207,17 @@ pub fn process() -> Heap {
     TABLE
         .iter()
         .chain([&SHARED])
-        .map(ThreadCell::read)
+        .map(|cell| cell.counts.read())
         .fold(Heap::default(), |sum, heap| Heap {
             allocations: sum.allocations.wrapping_add(heap.allocations),
             bytes: sum.bytes.wrapping_add(heap.bytes),
-            live_bytes: sum.live_bytes + heap.live_bytes,
+            live_bytes: sum.live_bytes.wrapping_add(heap.live_bytes),
         })
 }
 
 /// The current thread, and whoever had its cell before: compare two readings.
 pub fn thread() -> Heap {
-    cell().read()
+    cell().counts.read()
 }
 
 /// The system's allocator, counted.
@@ -226,7 +265,10 @@ unsafe impl GlobalAlloc for Counting {
         if moved.is_null() {
             return moved;
         }
-        count(1, size as u64, size as i64 - layout.size() as i64);
+        count(Counted {
+            asked: Some(size),
+            given_back: Some(layout.size()),
+        });
         if sites::recording() {
             with_sites(|| sites::note(moved as usize, size));
         }
@@ -236,7 +278,10 @@ unsafe impl GlobalAlloc for Counting {
 
 #[inline]
 fn note(pointer: *mut u8, size: usize) {
-    count(1, size as u64, size as i64);
+    count(Counted {
+        asked: Some(size),
+        given_back: None,
+    });
     if sites::recording() {
         with_sites(|| sites::note(pointer as usize, size));
     }
@@ -244,7 +289,10 @@ fn note(pointer: *mut u8, size: usize) {
 
 #[inline]
 fn forget(pointer: *mut u8, size: usize) {
-    count(0, 0, -(size as i64));
+    count(Counted {
+        asked: None,
+        given_back: Some(size),
+    });
     if sites::recording() {
         with_sites(|| sites::forget(pointer as usize));
     }

@@ -1,7 +1,6 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use super::{Heap, cells};
@@ -12,14 +11,7 @@ use super::{Heap, cells};
 /// counts as live here, so grade counts, not live bytes, per scope.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    totals: Arc<Totals>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    pub(super) allocations: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) live_bytes: AtomicI64,
+    totals: Arc<cells::Counts>,
 }
 
 impl Scope {
@@ -40,11 +32,7 @@ impl Scope {
 
     /// What was counted so far.
     pub fn heap(&self) -> Heap {
-        Heap {
-            allocations: self.totals.allocations.load(Relaxed),
-            bytes: self.totals.bytes.load(Relaxed),
-            live_bytes: self.totals.live_bytes.load(Relaxed),
-        }
+        self.totals.read()
     }
 }
 
