@@ -38,13 +38,18 @@ pub(super) fn admit(partitions: &Partitions, request: &Request, body: &Value) ->
         };
     }
     let admitted: Vec<bool> = needs.iter().map(|need| partitions.admit(&[*need])).collect();
+    in_part(body, &admitted)
+}
+
+/// A batch of which some items are `admitted`, in the order of the request's accesses.
+pub(super) fn in_part(body: &Value, admitted: &[bool]) -> Admission {
     if admitted.iter().all(|admitted| *admitted) {
         return Admission::All;
     }
-    if !admitted.iter().any(|admitted| *admitted) {
+    if !admitted.iter().any(|admitted| *admitted) || !body["RequestItems"].is_object() {
         return Admission::Refused(Refusal::Throttled);
     }
-    let mut admitted = admitted.into_iter();
+    let mut admitted = admitted.iter().copied();
     let (mut now, mut left) = (Map::new(), Map::new());
     for (table, of) in body["RequestItems"].as_object().into_iter().flatten() {
         let (taken, kept) = split(of, &mut admitted);
@@ -228,6 +233,21 @@ mod tests {
         );
         let answer = with_the_rest("BatchGetItem", json!({ "Responses": {} }), left.clone());
         assert_eq!(answer, json!({ "Responses": {}, "UnprocessedKeys": left }));
+    }
+
+    #[test]
+    fn a_check_says_itself_what_is_left_out() {
+        let key = |key: &str| json!({ "pk": { "S": key } });
+        let batch = json!({ "RequestItems": { "t": { "Keys": [key("a"), key("b")] } } });
+        let Admission::Part { body, left } = in_part(&batch, &[true, false]) else {
+            panic!("not in part");
+        };
+        assert_eq!(body["RequestItems"]["t"]["Keys"], json!([key("a")]));
+        assert_eq!(left["t"]["Keys"], json!([key("b")]));
+        assert_eq!(in_part(&batch, &[true, true]), Admission::All);
+        let refused = Admission::Refused(Refusal::Throttled);
+        assert_eq!(in_part(&batch, &[false, false]), refused);
+        assert_eq!(in_part(&json!({ "Key": key("a") }), &[false]), refused);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::operation::Request;
 pub enum Refusal {
     /// `ProvisionedThroughputExceededException`, as if the partition had nothing left. A batch is refused whole.
     Throttled,
+    /// A batch without some of its items, which the answer names as unprocessed: which, in the order of
+    /// [`Request::accesses`]. [Throttled](Refusal::Throttled) where that leaves nothing, or it is no batch.
+    LeftOut(Vec<bool>),
     /// `InternalServerError`, with status 500.
     Unavailable,
     /// An answer of the grader's own, with status 200.
@@ -22,7 +25,7 @@ pub enum Refusal {
 impl Refusal {
     pub(super) fn status(&self) -> u16 {
         match self {
-            Refusal::Throttled => 400,
+            Refusal::Throttled | Refusal::LeftOut(_) => 400,
             Refusal::Unavailable => 500,
             Refusal::Answer(_) => 200,
         }
@@ -31,7 +34,7 @@ impl Refusal {
     /// The error's code; none for an answer.
     pub(super) fn code(&self) -> Option<&'static str> {
         match self {
-            Refusal::Throttled => Some("ProvisionedThroughputExceededException"),
+            Refusal::Throttled | Refusal::LeftOut(_) => Some("ProvisionedThroughputExceededException"),
             Refusal::Unavailable => Some("InternalServerError"),
             Refusal::Answer(_) => None,
         }
@@ -39,7 +42,7 @@ impl Refusal {
 
     pub(super) fn body(&self) -> Value {
         let message = match self {
-            Refusal::Throttled => {
+            Refusal::Throttled | Refusal::LeftOut(_) => {
                 "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
                  provisioning level with the UpdateTable API."
             }

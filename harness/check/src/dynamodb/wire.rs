@@ -133,10 +133,15 @@ async fn turn(
     if shared.decided(&request, Side::Request).await == Passage::Broken {
         return Ok(None);
     }
-    if let Some(refusal) = shared.setting.refusals.of(&request) {
-        return Ok(Some(refused(shared, &refusal)));
-    }
-    let (message, left) = match capacity::admit(&shared.setting.partitions, &request, &body) {
+    let admission = match shared.setting.refusals.of(&request) {
+        None => capacity::admit(&shared.setting.partitions, &request, &body),
+        Some(Refusal::LeftOut(out)) => {
+            let admitted: Vec<bool> = out.iter().map(|out| !out).collect();
+            capacity::in_part(&body, &admitted)
+        }
+        Some(refusal) => return Ok(Some(refused(shared, &refusal))),
+    };
+    let (message, left) = match admission {
         Admission::All => (message, None),
         Admission::Part { body, left } => {
             shared.note(|books| books.counts.throttled += 1);

@@ -1,8 +1,12 @@
-//! One request of many fails.
+//! One request of many fails, or one key is refused again and again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use harness::dynamodb::Refusal;
+use futures_util::future::try_join_all;
+use harness::dynamodb::{Refusal, Request};
 use harness::{Check, Failure, Outcome, within};
 use hot_partition_hidden::stage::{LONG, SOON, Stage, done};
 use hot_partition_hidden::subject::{Event, EventLog, Result as LogResult};
@@ -10,6 +14,12 @@ use hot_partition_hidden::traffic::SMALL;
 
 const WHOLE: &str = "A part that could not be read was left out as if it had been empty: who reads must be told, or the part \
                      be read again.";
+
+/// How often a key is refused before it is served: who tries again has done so more than once by then.
+const REFUSALS: usize = 3;
+
+/// For who tries again at growing intervals.
+const PATIENT: Duration = Duration::from_secs(25);
 
 /// What is asked, and what it says when nothing is wrong.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +49,21 @@ pub async fn whole(cx: &Check) -> Outcome {
             // At a tap of its own: whoever has written may still be busy in the background.
             let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
             question.is_answered(&log, customer).await?;
+            let asked = tap.requests_after(0);
+            let keys: BTreeSet<String> = asked
+                .iter()
+                .flat_map(|request| &request.accesses)
+                .map(|access| access.partition_key.clone())
+                .collect();
+            let starving = keys.into_iter().map(async |key| {
+                let told = format!(
+                    "the first {REFUSALS} requests for what lies under {key} were refused, or left it out"
+                );
+                starved(&stage, customer, question, key)
+                    .await
+                    .map_err(|failure| failure.evidence(told))
+            });
+            try_join_all(starving).await?;
             let requests = tap.counts().requests;
             for k in 1..=requests {
                 for refusal in [Refusal::Unavailable, Refusal::Throttled] {
@@ -51,6 +76,42 @@ pub async fn whole(cx: &Check) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A key on a partition that is busy for a while: of a batch, it is left out once more each time.
+async fn starved(stage: &Stage, customer: &str, question: Question<'_>, key: String) -> Outcome {
+    let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
+    let seen = AtomicUsize::new(0);
+    let busy = tap.answer_instead(move |request| {
+        let out = left_out(request, &key)?;
+        (seen.fetch_add(1, Ordering::SeqCst) < REFUSALS).then_some(Refusal::LeftOut(out))
+    });
+    let asked = within(PATIENT, "an answer or an error", question.ask(&log, customer)).await?;
+    drop(busy);
+    if let Ok(answer) = asked {
+        question.is_right(&answer)?;
+    }
+    question.is_answered(&log, customer).await
+}
+
+/// `key`, and with it all but half of the others, so that what is asked for again is not `key` alone. `None` for a request
+/// that has nothing to do with it.
+fn left_out(request: &Request, key: &str) -> Option<Vec<bool>> {
+    let accesses = &request.accesses;
+    let others = accesses
+        .iter()
+        .filter(|access| access.partition_key != key)
+        .count();
+    if others == accesses.len() {
+        return None;
+    }
+    let mut served = others.div_ceil(2);
+    let out = accesses.iter().map(|access| {
+        let serve = access.partition_key != key && served > 0;
+        served -= usize::from(serve);
+        !serve
+    });
+    Some(out.collect())
 }
 
 async fn disturbed(

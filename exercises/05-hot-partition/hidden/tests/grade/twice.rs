@@ -1,8 +1,10 @@
 //! The same event, sent again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use harness::{Check, OrObserved, Outcome, ensure, within};
+use harness::dynamodb::Refusal;
+use harness::{Check, Failure, OrObserved, Outcome, ensure, within};
 use hot_partition_hidden::reader;
 use hot_partition_hidden::stage::{LONG, SOON, Stage, done};
 use hot_partition_hidden::subject::{Event, Patch};
@@ -16,6 +18,9 @@ const ATTEMPTS: usize = 5;
 
 const ONCE: &str = "A second attempt has to arrive at the same item as the first: where an event lies must be computed from \
                     the event, or be looked up.";
+
+const CORRECTED: &str = "An append whose request failed, or got no answer, is not free to write whatever is there: it may have \
+                         been corrected since it was first sent.";
 
 pub async fn counted_once(cx: &Check) -> Outcome {
     let stage = Stage::set(cx).await?;
@@ -84,6 +89,10 @@ pub async fn counted_once(cx: &Check) -> Outcome {
             .await?;
             events[at].body = body;
         }
+        cx.stage(format!(
+            "sending a corrected event of {customer} again, while requests fail"
+        ));
+        events[1].body = kept_corrected(&stage, customer, events[1].clone()).await?;
         for log in [&stage.instance(), &b] {
             let expected = stage.all(&events);
             let shown = reader::everything(log, customer, 25, 4 * expected.len()).await?;
@@ -107,6 +116,54 @@ pub async fn counted_once(cx: &Check) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// An event that was corrected is sent again, with any of the requests for that refused, or its answer lost. Gives the body
+/// that it was corrected to.
+async fn kept_corrected(stage: &Stage, customer: &str, event: Event) -> Result<String, Failure> {
+    let body = format!("corrected {}", event.id);
+    let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
+    let patch = Patch { body: body.clone() };
+    done("a correction", log.amend(customer, event.id, patch)).await?;
+    let before = tap.counts().requests;
+    done(
+        "an append of a corrected event",
+        log.append(customer, event.clone()),
+    )
+    .await?;
+    for k in 1..=tap.counts().requests - before {
+        for fault in [
+            Fault::Refused(Refusal::Unavailable),
+            Fault::Refused(Refusal::Throttled),
+            Fault::Lost,
+        ] {
+            // An instance that has not sent it yet.
+            let (log, tap) = stage.instance_apart(stage.cfg(LONG))?;
+            let told = format!("request {k} of the append: {fault:?}");
+            let (seen, at) = (AtomicU64::new(0), k);
+            let _fault: Box<dyn Send> = match fault {
+                Fault::Refused(refusal) => Box::new(tap.refuse_the(k, refusal)),
+                Fault::Lost => Box::new(tap.lose_reply(move |request| {
+                    !request.accesses.is_empty() && seen.fetch_add(1, Ordering::SeqCst) + 1 == at
+                })),
+            };
+            answered(&log, customer, &event).await?;
+            let found = done("a look at one event", log.get(customer, event.id)).await?;
+            let shown = found.as_ref().map(|found| &found.body);
+            ensure!(
+                shown == Some(&body),
+                CORRECTED,
+                "after a corrected event was sent again, get shows {shown:?} instead of {body:?} ({told})"
+            );
+        }
+    }
+    Ok(body)
+}
+
+#[derive(Clone, Debug)]
+enum Fault {
+    Refused(Refusal),
+    Lost,
 }
 
 /// Sends until there is an answer, as producers do.
